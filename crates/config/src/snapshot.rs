@@ -1,0 +1,318 @@
+//! The validated, immutable form of a configuration: what every other crate reads.
+//!
+//! Nothing here is serde: documents have types of their own (`schema`), so that a document's shape can change
+//! without the gateway's, and the other way round. Names are resolved: a route that names a plugin or cluster
+//! refers to one that exists.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::secret::Secret;
+
+/// One whole configuration. Requests pin the one they started with.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// SHA-256 of the document, in lower-case hex: what `/v1/config` shows.
+    pub digest: String,
+    /// In the order of the document.
+    pub listeners: Vec<Arc<Listener>>,
+    /// In the order of the document; matching does not depend on it (see [`Route`]).
+    pub routes: Vec<Arc<Route>>,
+    /// By name.
+    pub clusters: BTreeMap<String, Arc<Cluster>>,
+    /// By name.
+    pub plugins: BTreeMap<String, Arc<Plugin>>,
+    /// By name.
+    pub resources: BTreeMap<String, Arc<Resource>>,
+}
+
+/// An address that takes connections.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Unique.
+    pub name: String,
+    /// IP address and port; port 0 lets the system choose.
+    pub address: SocketAddr,
+    /// Bytes of a request's line and headers together; more is a 431.
+    pub header_bytes_max: usize,
+    /// Number of headers; more is a 431.
+    pub headers_max: usize,
+    /// Time for a whole head to arrive, from its first byte; later the connection is closed.
+    pub header_timeout: Duration,
+    /// A connection without a request is closed after this.
+    pub idle_timeout: Duration,
+    /// Open connections per worker; more wait in the kernel's queue.
+    pub connections_max: usize,
+}
+
+/// What happens to requests of one host and path. The most specific route wins: a named host before any host,
+/// an exact path before a prefix, a longer prefix before a shorter one.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Unique.
+    pub name: String,
+    /// Lower-case host names without port; empty matches every host.
+    pub hosts: Vec<String>,
+    /// The path.
+    pub path: PathMatch,
+    /// Name of a cluster in the same snapshot.
+    pub cluster: String,
+    /// From the request's head to the last byte of the response; 504 before the response has begun.
+    pub timeout: Duration,
+    /// Names of plugins in the same snapshot, in the order in which they see the request.
+    pub plugins: Vec<String>,
+    /// Bytes of a request body; more is a 413.
+    pub request_body_bytes_max: u64,
+    /// Bytes of a body that one plugin may hold back while it pauses; more is a 413 (request) or 500 (response).
+    pub buffer_bytes_max: usize,
+}
+
+/// How a route matches the path, without its query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathMatch {
+    /// The whole path.
+    Exact(String),
+    /// Its beginning, byte by byte: `/a` matches `/ab`; write `/a/` for the folder.
+    Prefix(String),
+}
+
+/// Where requests go.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// Unique.
+    pub name: String,
+    /// Where the endpoints are.
+    pub target: ClusterTarget,
+    /// For a connection to an endpoint.
+    pub connect_timeout: Duration,
+    /// An idle connection is closed after this.
+    pub idle_timeout: Duration,
+    /// Idle connections kept per worker and endpoint.
+    pub idle_max: usize,
+}
+
+/// The two kinds of cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClusterTarget {
+    /// `host:port`, tried round robin; the host is an IP address or a name resolved at connect time. Not empty.
+    Endpoints(Vec<String>),
+    /// Answers JSON with method, path and the headers it received.
+    BuiltinEcho,
+}
+
+/// A configured use of a module.
+#[derive(Clone, Debug)]
+pub struct Plugin {
+    /// Unique.
+    pub name: String,
+    /// Where the module is.
+    pub module: ModuleSource,
+    /// Given to the guest as `plugin_root_id`; C++ and AssemblyScript filters choose their factory by it.
+    pub root_id: String,
+    /// What `proxy_on_configure` reads; JSON for a document that wrote a mapping.
+    pub configuration: Vec<u8>,
+    /// What `proxy_on_vm_start` reads.
+    pub vm_configuration: Vec<u8>,
+    /// How streams share VMs.
+    pub vm: VmPolicy,
+    /// What one VM may use.
+    pub limits: PluginLimits,
+    /// What happens to a request whose plugin failed.
+    pub on_failure: FailurePolicy,
+    /// Least time between a trap and the next VM; it doubles with each trap, up to `reload_backoff_max`.
+    pub reload_backoff: Duration,
+    /// See `reload_backoff`.
+    pub reload_backoff_max: Duration,
+    /// Calls of foreign functions that may be under way at once, over all workers; more are `overloaded`.
+    pub foreign_calls_max: usize,
+}
+
+/// Where a module's bytes are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModuleSource {
+    /// An absolute path, or one relative to the document's folder, already joined.
+    File(PathBuf),
+    /// Embedded in the binary, such as `rate-limit`.
+    Builtin(String),
+}
+
+/// How streams share VMs.
+#[derive(Clone, Copy, Debug)]
+pub struct VmPolicy {
+    /// See [`VmMode`].
+    pub mode: VmMode,
+    /// Exclusive VMs per worker.
+    pub max: usize,
+    /// How long a stream waits for a VM at that bound; then the failure policy holds.
+    pub wait: Duration,
+}
+
+/// Whether a stream has a VM to itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VmMode {
+    /// One stream per VM while it lives; blocking foreign calls work.
+    Exclusive,
+    /// Many streams per VM; blocking foreign calls are refused.
+    Shared,
+}
+
+/// What one VM may use.
+#[derive(Clone, Copy, Debug)]
+pub struct PluginLimits {
+    /// Linear memory.
+    pub memory_bytes_max: usize,
+    /// Elements of all its tables.
+    pub table_elements_max: usize,
+    /// CPU time of one callback, suspensions not counted; then it traps.
+    pub cpu_time: Duration,
+}
+
+/// What happens to a request whose plugin failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailurePolicy {
+    /// It is answered with 503.
+    FailClosed,
+    /// It goes on without the plugin.
+    FailOpen,
+}
+
+/// An external resource: Redis, by now.
+#[derive(Clone, Debug)]
+pub struct Resource {
+    /// Unique; the name that plugins use.
+    pub name: String,
+    /// Where it is and how to get in.
+    pub redis: RedisEndpoint,
+    /// Its connections.
+    pub pool: PoolPolicy,
+    /// Bounds on one call.
+    pub limits: ResourceLimits,
+    /// When it counts as dead.
+    pub breaker: BreakerPolicy,
+    /// Scripts by name.
+    pub scripts: BTreeMap<String, String>,
+    /// Who may use it, by plugin name. Nobody else may.
+    pub grants: BTreeMap<String, Arc<Grant>>,
+}
+
+/// A standalone Redis or Valkey server, or the embedded store.
+#[derive(Clone, Debug)]
+pub struct RedisEndpoint {
+    /// Where it is.
+    pub address: RedisAddress,
+    /// Database index.
+    pub database: u32,
+    /// ACL user; `None` is the default user.
+    pub username: Option<String>,
+    /// Already resolved.
+    pub password: Option<Secret>,
+    /// `None` is plaintext.
+    pub tls: Option<Tls>,
+}
+
+/// Where a Redis is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedisAddress {
+    /// Host (IP address or name, resolved at each connect) and port.
+    Tcp {
+        /// IP address or DNS name.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+    /// The embedded store, shared by every resource that names it alike.
+    Memory {
+        /// What stands after `memory://`.
+        name: String,
+    },
+}
+
+/// How to verify the server.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// PEM of the authorities to trust. There is no default set: an operator names them.
+    pub ca_pem: Vec<u8>,
+    /// Name to verify; `None` is the host of the address.
+    pub server_name: Option<String>,
+    /// PEM of certificate chain and key, for mutual TLS.
+    pub client: Option<ClientCertificate>,
+}
+
+/// A certificate to show, with its key.
+#[derive(Clone, Debug)]
+pub struct ClientCertificate {
+    /// PEM, leaf first.
+    pub chain_pem: Vec<u8>,
+    /// PEM.
+    pub key_pem: Secret,
+}
+
+/// A resource's connections.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolPolicy {
+    /// Connections of this process, over all workers, multiplexed and leased together. At least 1.
+    pub max: usize,
+    /// Of these, how many may be leased exclusively (WATCH, blocking commands). Less than `max`.
+    pub leased_max: usize,
+    /// For a connection, TLS and login included.
+    pub connect_timeout: Duration,
+    /// A wait for a leased connection ends after this.
+    pub acquire_timeout: Duration,
+    /// A leased connection that nobody used for this long is closed.
+    pub idle_timeout: Duration,
+}
+
+/// Bounds on one call.
+#[derive(Clone, Copy, Debug)]
+pub struct ResourceLimits {
+    /// Deadline of a call that names none.
+    pub call_timeout: Duration,
+    /// No call may ask for more than this.
+    pub call_timeout_max: Duration,
+    /// Bytes of one call's commands.
+    pub request_bytes_max: usize,
+    /// Bytes of one call's replies.
+    pub response_bytes_max: usize,
+    /// Commands in one call.
+    pub batch_max: usize,
+    /// Calls under way at once, over all workers.
+    pub in_flight_max: usize,
+    /// Calls that may wait for a place; more are `overloaded`.
+    pub waiters_max: usize,
+}
+
+/// When a resource counts as dead.
+#[derive(Clone, Copy, Debug)]
+pub struct BreakerPolicy {
+    /// Consecutive failures that open it.
+    pub failures: u32,
+    /// While open, one probe goes out each time this has passed.
+    pub probe_interval: Duration,
+}
+
+/// What one plugin may do with one resource.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// Commands by lower-case name. Empty grants none.
+    pub commands: GrantedCommands,
+    /// Put before every key by the host; may be empty.
+    pub key_prefix: String,
+    /// Refuse whatever writes.
+    pub read_only: bool,
+    /// Names of scripts of the same resource.
+    pub scripts: Vec<String>,
+    /// Bytes of a key, prefix not counted.
+    pub key_bytes_max: usize,
+}
+
+/// Which commands a grant covers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GrantedCommands {
+    /// Every command that the table holds for safe.
+    AllSafe,
+    /// These, by lower-case name.
+    Named(Vec<String>),
+}

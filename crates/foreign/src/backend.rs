@@ -1,0 +1,67 @@
+//! What a backend implements, and what it is told of a call.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use agw_wire::{CallError, Request};
+use bytes::Bytes;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Names a context over the whole process, so that what it holds (a lease) can be taken back when it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ContextKey(pub u64);
+
+/// Where a call comes from.
+#[derive(Clone, Debug)]
+pub struct CallSite {
+    /// Index of the worker whose event loop runs the call.
+    pub worker: usize,
+    /// The calling context.
+    pub context: ContextKey,
+    /// The request's own deadline, if the call belongs to a request.
+    pub deadline: Option<Instant>,
+    /// Ends the call with `cancelled`: the stream has ended, or the plugin took the call back.
+    pub cancel: CancellationToken,
+}
+
+/// What a backend gives back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The server's own bytes.
+    pub resp: Bytes,
+    /// The lease that is still held; 0 means none.
+    pub lease: u32,
+}
+
+/// A call on its way. Dropping it at any point is safe: what it was using is given back or thrown away.
+pub type BackendFuture = Pin<Box<dyn Future<Output = Result<Reply, CallError>> + Send>>;
+
+/// One resource, as one plugin may use it. Made once for each grant; shared by every VM of the plugin.
+pub trait GrantedResource: Send + Sync {
+    /// Checks the call against the grant and starts it. The checks are done before this returns; nothing is sent
+    /// before the future is polled.
+    ///
+    /// The future ends by `deadline` with the timeout that fits the stage it is in. It is polled on the event loop
+    /// of `site.worker` and never blocks it.
+    ///
+    /// # Errors
+    /// `denied`, `invalid` or `too_large`: the call never leaves the gateway.
+    fn start(&self, request: &Request<'_>, site: &CallSite, deadline: Instant) -> Result<BackendFuture, CallError>;
+
+    /// The context is gone: what it still holds goes back.
+    fn context_ended(&self, context: ContextKey);
+}
+
+/// A resource as `/v1/resources` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceStatus {
+    /// Connections that carry many calls at once.
+    pub multiplexed: usize,
+    /// Connections leased exclusively.
+    pub leased: usize,
+    /// Leasable connections that are idle.
+    pub idle: usize,
+    /// The class of the last failure to connect, if the last attempt failed. Never an address.
+    pub last_error: Option<String>,
+}

@@ -1,0 +1,93 @@
+//! Label sets. Every label's values are bounded by the configuration or by an enum.
+
+use std::sync::Arc;
+
+use prometheus_client::encoding::EncodeLabelSet;
+
+/// One request's labels.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct RequestLabels {
+    /// Route name; `none` if no route matched.
+    pub route: String,
+    /// Method; `OTHER` for one that is not registered.
+    pub method: String,
+    /// Status code of the response.
+    pub code: u16,
+}
+
+/// A route.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct RouteLabels {
+    /// Route name; `none` if no route matched.
+    pub route: String,
+}
+
+/// A plugin's callback.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct PhaseLabels {
+    /// Plugin name.
+    pub plugin: String,
+    /// Callback, such as `request_headers`.
+    pub phase: &'static str,
+}
+
+/// A plugin.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct PluginLabels {
+    /// Plugin name.
+    pub plugin: String,
+}
+
+/// A plugin's trap.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct TrapLabels {
+    /// Plugin name.
+    pub plugin: String,
+    /// `cpu`, `memory`, `unreachable`, `host` or `other`.
+    pub kind: &'static str,
+}
+
+/// A foreign call's end.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct OperationLabels {
+    /// Resource name.
+    pub resource: String,
+    /// Plugin name.
+    pub plugin: String,
+    /// `ok`, or the error code, such as `timeout_io`.
+    pub outcome: &'static str,
+}
+
+/// A resource.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ResourceLabels {
+    /// Resource name.
+    pub resource: String,
+}
+
+/// Connections of a resource.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct PoolLabels {
+    /// Resource name.
+    pub resource: String,
+    /// `multiplexed`, `leased` or `idle`.
+    pub state: &'static str,
+}
+
+/// Calls that a resource refused before they were sent.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct RejectLabels {
+    /// Resource name.
+    pub resource: String,
+    /// The error code, such as `overloaded`.
+    pub reason: &'static str,
+}
+
+/// A metric that a plugin defined.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct PluginMetricLabels {
+    /// Plugin name.
+    pub plugin: Arc<str>,
+    /// The name the plugin gave.
+    pub name: String,
+}

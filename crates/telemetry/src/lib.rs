@@ -1,0 +1,10 @@
+#![doc = include_str!("../README.md")]
+
+mod labels;
+mod metrics;
+
+pub use labels::*;
+pub use metrics::Metrics;
+pub use prometheus_client::metrics::counter::Counter;
+pub use prometheus_client::metrics::gauge::Gauge;
+pub use prometheus_client::metrics::histogram::Histogram;

@@ -1,0 +1,151 @@
+//! The registry and every family in it.
+
+use std::fmt;
+
+use parking_lot::Mutex;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::labels::*;
+
+/// A family of histograms with the buckets of [`SECONDS`].
+pub type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+
+/// Bucket bounds in seconds: fine where a Redis call should be, coarse where a request gives up.
+const SECONDS: [f64; 22] = [
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.07, 0.1, 0.15,
+    0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
+
+fn seconds() -> Histogram {
+    Histogram::new(SECONDS)
+}
+
+/// Every metric of the process. Callers on the hot path keep the handle that `get_or_create` gives.
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    /// `agw_http_requests_total`
+    pub requests: Family<RequestLabels, Counter>,
+    /// `agw_http_request_duration_seconds`
+    pub request_seconds: Histograms<RouteLabels>,
+    /// `agw_upstream_duration_seconds`: from the request's dispatch to the response's head.
+    pub upstream_seconds: Histograms<RouteLabels>,
+    /// `agw_http_connections`: open downstream connections.
+    pub connections: Gauge,
+    /// `agw_plugin_phase_duration_seconds`: time inside one callback, suspensions included.
+    pub phase_seconds: Histograms<PhaseLabels>,
+    /// `agw_plugin_traps_total`
+    pub traps: Family<TrapLabels, Counter>,
+    /// `agw_plugin_memory_bytes`: linear memory of all VMs of a plugin.
+    pub plugin_memory_bytes: Family<PluginLabels, Gauge>,
+    /// `agw_plugin_vms`: live VMs of a plugin.
+    pub plugin_vms: Family<PluginLabels, Gauge>,
+    /// `agw_vm_restarts_total`: VMs made to replace one that trapped.
+    pub vm_restarts: Family<PluginLabels, Counter>,
+    /// `agw_resource_operation_duration_seconds`: a foreign call from its admission's start to its answer.
+    pub operation_seconds: Histograms<OperationLabels>,
+    /// `agw_resource_pool_wait_seconds`: the part of it spent waiting for a place.
+    pub pool_wait_seconds: Histograms<ResourceLabels>,
+    /// `agw_resource_pool_connections`
+    pub pool_connections: Family<PoolLabels, Gauge>,
+    /// `agw_resource_pool_rejected_total`
+    pub pool_rejected: Family<RejectLabels, Counter>,
+    /// `agw_resource_breaker_state`: 0 closed, 1 open.
+    pub breaker_state: Family<ResourceLabels, Gauge>,
+    /// `agw_resource_reconnects_total`: connections made after one was lost.
+    pub reconnects: Family<ResourceLabels, Counter>,
+    /// `agw_plugin_counter_total`: counters that plugins defined.
+    pub plugin_counters: Family<PluginMetricLabels, Counter>,
+    /// `agw_plugin_gauge`: gauges that plugins defined.
+    pub plugin_gauges: Family<PluginMetricLabels, Gauge>,
+    /// `agw_plugin_histogram`: histograms that plugins defined; their unit is the plugin's.
+    pub plugin_histograms: Family<PluginMetricLabels, Histogram, fn() -> Histogram>,
+}
+
+impl Metrics {
+    /// A registry with every family, all empty.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("agw");
+        let histograms = || seconds as fn() -> Histogram;
+        let metrics = Metrics {
+            requests: Family::default(),
+            request_seconds: Family::new_with_constructor(histograms()),
+            upstream_seconds: Family::new_with_constructor(histograms()),
+            connections: Gauge::default(),
+            phase_seconds: Family::new_with_constructor(histograms()),
+            traps: Family::default(),
+            plugin_memory_bytes: Family::default(),
+            plugin_vms: Family::default(),
+            vm_restarts: Family::default(),
+            operation_seconds: Family::new_with_constructor(histograms()),
+            pool_wait_seconds: Family::new_with_constructor(histograms()),
+            pool_connections: Family::default(),
+            pool_rejected: Family::default(),
+            breaker_state: Family::default(),
+            reconnects: Family::default(),
+            plugin_counters: Family::default(),
+            plugin_gauges: Family::default(),
+            plugin_histograms: Family::new_with_constructor(plugin_histogram as fn() -> Histogram),
+            registry: Mutex::new(Registry::default()),
+        };
+        metrics.register(&mut registry);
+        *metrics.registry.lock() = registry;
+        metrics
+    }
+
+    fn register(&self, r: &mut Registry) {
+        r.register("http_requests", "Requests answered", self.requests.clone());
+        r.register("http_request_duration_seconds", "Time of a whole request", self.request_seconds.clone());
+        r.register("upstream_duration_seconds", "Time to the upstream's head", self.upstream_seconds.clone());
+        r.register("http_connections", "Open downstream connections", self.connections.clone());
+        r.register("plugin_phase_duration_seconds", "Time inside a callback", self.phase_seconds.clone());
+        r.register("plugin_traps", "Traps", self.traps.clone());
+        r.register("plugin_memory_bytes", "Linear memory of all VMs", self.plugin_memory_bytes.clone());
+        r.register("plugin_vms", "Live VMs", self.plugin_vms.clone());
+        r.register("vm_restarts", "VMs that replaced a trapped one", self.vm_restarts.clone());
+        r.register(
+            "resource_operation_duration_seconds",
+            "Time of a foreign call, waiting included",
+            self.operation_seconds.clone(),
+        );
+        r.register("resource_pool_wait_seconds", "Time waiting for a place", self.pool_wait_seconds.clone());
+        r.register("resource_pool_connections", "Connections", self.pool_connections.clone());
+        r.register("resource_pool_rejected", "Calls refused before sending", self.pool_rejected.clone());
+        r.register("resource_breaker_state", "0 closed, 1 open", self.breaker_state.clone());
+        r.register("resource_reconnects", "Connections made after a loss", self.reconnects.clone());
+        r.register("plugin_counter", "Counters defined by plugins", self.plugin_counters.clone());
+        r.register("plugin_gauge", "Gauges defined by plugins", self.plugin_gauges.clone());
+        r.register("plugin_histogram", "Histograms defined by plugins", self.plugin_histograms.clone());
+    }
+
+    /// Everything in the OpenMetrics text format.
+    ///
+    /// # Errors
+    /// Only if a metric cannot be formatted, which is a bug of its type.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry.lock())?;
+        Ok(text)
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Metrics::new()
+    }
+}
+
+/// Plugins choose their own unit, so the buckets are powers of ten.
+fn plugin_histogram() -> Histogram {
+    Histogram::new([1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6, 1e7])
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}

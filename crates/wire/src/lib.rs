@@ -1,0 +1,20 @@
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod code;
+mod error;
+mod protobuf;
+mod request;
+pub mod resp;
+mod response;
+
+pub use code::{Code, Retry};
+pub use error::DecodeError;
+pub use request::{Lease, RedisBatch, RedisCommand, Request, Style};
+pub use response::{Answer, CallError, Response};
+
+/// Name of the foreign function for Redis.
+pub const AGW_REDIS: &str = "agw_redis";

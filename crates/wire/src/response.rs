@@ -1,0 +1,165 @@
+//! `agw.v1.Response`: what a guest gets back.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::protobuf::{self, Field, Reader};
+use crate::{Code, DecodeError, Retry};
+
+/// The answer to one foreign call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response<'a> {
+    /// What came of it.
+    pub answer: Answer<'a>,
+    /// The lease that is still held; 0 means none.
+    pub lease: u32,
+}
+
+/// What came of a foreign call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer<'a> {
+    /// RESP bytes from the server: one reply per command, or one array for an atomic batch.
+    Resp(&'a [u8]),
+    /// It failed.
+    Error(CallError),
+    /// Callback style: the call was taken under this id.
+    CallId(u32),
+}
+
+/// A foreign call's failure, as the guest may see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallError {
+    /// What happened.
+    pub code: Code,
+    /// For the plugin's author. Never an address, a credential or a value.
+    pub message: String,
+    /// The server's own code, such as `WRONGTYPE`; empty if it gave none.
+    pub server_code: String,
+    /// Whether the same call may be made again.
+    pub retry: Retry,
+}
+
+// === impl CallError ===
+
+impl CallError {
+    /// An error without a server code, not to be retried.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        CallError { code, message: message.into(), server_code: String::new(), retry: Retry::Never }
+    }
+
+    /// The same with advice on trying again.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// The same with the server's own code.
+    pub fn server_code(mut self, code: impl Into<String>) -> Self {
+        self.server_code = code.into();
+        self
+    }
+
+    fn len(&self) -> usize {
+        protobuf::uint_len(1, self.code as u64)
+            + protobuf::optional_bytes_len(2, self.message.as_bytes())
+            + protobuf::optional_bytes_len(3, self.server_code.as_bytes())
+            + protobuf::uint_len(4, self.retry as u64)
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
+        protobuf::put_uint(out, 1, self.code as u64);
+        protobuf::put_optional_bytes(out, 2, self.message.as_bytes());
+        protobuf::put_optional_bytes(out, 3, self.server_code.as_bytes());
+        protobuf::put_uint(out, 4, self.retry as u64);
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut code = None;
+        let mut error = CallError::new(Code::Invalid, "");
+        let mut reader = Reader::new(bytes);
+        while let Some((number, field)) = reader.next()? {
+            match (number, field) {
+                (1, Field::Varint(value)) => code = Code::from_number(value),
+                (2, Field::Bytes(value)) => error.message = protobuf::text(value, "message")?.into(),
+                (3, Field::Bytes(value)) => error.server_code = protobuf::text(value, "server_code")?.into(),
+                (4, Field::Varint(value)) => error.retry = Retry::from_number(value),
+                _ => {}
+            }
+        }
+        error.code = code.ok_or(DecodeError::OutOfRange { field: "code" })?;
+        Ok(error)
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.code)?;
+        if !self.server_code.is_empty() {
+            write!(f, " ({})", self.server_code)?;
+        }
+        if !self.message.is_empty() {
+            write!(f, ": {}", self.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl core::error::Error for CallError {}
+
+// === impl Response ===
+
+impl<'a> Response<'a> {
+    /// The bytes on the wire.
+    pub fn encode(&self) -> Vec<u8> {
+        let lease_len = protobuf::uint_len(4, self.lease.into());
+        let mut out;
+        match &self.answer {
+            Answer::Resp(resp) => {
+                out = Vec::with_capacity(protobuf::delimited_len(1, resp.len()) + lease_len);
+                protobuf::put_bytes(&mut out, 1, resp);
+            }
+            Answer::Error(error) => {
+                let len = error.len();
+                out = Vec::with_capacity(protobuf::delimited_len(2, len) + lease_len);
+                protobuf::put_delimiter(&mut out, 2, len);
+                error.put(&mut out);
+            }
+            Answer::CallId(id) => {
+                out = Vec::with_capacity(protobuf::uint_len(3, u64::from(*id)) + lease_len);
+                protobuf::put_uint(&mut out, 3, (*id).into());
+            }
+        }
+        protobuf::put_uint(&mut out, 4, self.lease.into());
+        out
+    }
+
+    /// Reads a response, skipping fields that a newer host may have added.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the bytes are not a response or carry no answer.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut answer = None;
+        let mut lease = 0;
+        let mut reader = Reader::new(bytes);
+        while let Some((number, field)) = reader.next()? {
+            match (number, field) {
+                (1, Field::Bytes(value)) => answer = Some(Answer::Resp(value)),
+                (2, Field::Bytes(value)) => answer = Some(Answer::Error(CallError::decode(value)?)),
+                (3, Field::Varint(value)) => {
+                    answer = Some(Answer::CallId(protobuf::uint32(value, "call_id")?));
+                }
+                (4, Field::Varint(value)) => lease = protobuf::uint32(value, "lease")?,
+                _ => {}
+            }
+        }
+        let answer = answer.ok_or(DecodeError::Shape { what: "the response carries no answer" })?;
+        Ok(Response { answer, lease })
+    }
+}
+
+impl From<CallError> for Response<'_> {
+    fn from(error: CallError) -> Self {
+        Response { answer: Answer::Error(error), lease: 0 }
+    }
+}
