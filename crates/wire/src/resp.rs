@@ -111,9 +111,9 @@ fn put_decimal(out: &mut Vec<u8>, mut value: u64) {
 /// # Errors
 /// [`ParseError::Incomplete`] when the bytes end before the reply does; the others are final.
 pub fn parse(bytes: &[u8]) -> Result<(Value<'_>, usize), ParseError> {
-    let mut parser = Parser { bytes, at: 0 };
+    let mut parser = Parser::new(bytes);
     let value = parser.value(0)?;
-    Ok((value, parser.at))
+    Ok((value, parser.cursor.position()))
 }
 
 /// Reads exactly `count` replies that fill `bytes`.
@@ -121,50 +121,126 @@ pub fn parse(bytes: &[u8]) -> Result<(Value<'_>, usize), ParseError> {
 /// # Errors
 /// As [`parse`]; [`ParseError::Malformed`] also when bytes are left over.
 pub fn parse_all(bytes: &[u8], count: usize) -> Result<Vec<Value<'_>>, ParseError> {
-    let mut parser = Parser { bytes, at: 0 };
+    let mut parser = Parser::new(bytes);
     // A reply takes at least three bytes, which bounds what a wrong count can allocate.
     let mut values = Vec::with_capacity(count.min(bytes.len() / 3));
     for _ in 0..count {
         values.push(parser.value(0)?);
     }
-    if parser.at == bytes.len() { Ok(values) } else { Err(ParseError::Malformed) }
+    if parser.cursor.rest().is_empty() { Ok(values) } else { Err(ParseError::Malformed) }
 }
 
-struct Parser<'a> {
+/// What a reply begins with: the whole of a scalar, or how many replies follow.
+///
+/// Numbers with a point stay text, so that a guest which reads none carries no parser for them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Head<'a> {
+    /// As [`Value::Null`].
+    Null,
+    /// As [`Value::Simple`].
+    Simple(&'a [u8]),
+    /// As [`Value::Error`].
+    Error(&'a [u8]),
+    /// As [`Value::Int`].
+    Int(i64),
+    /// As [`Value::Bulk`].
+    Bulk(&'a [u8]),
+    /// As [`Value::Bool`].
+    Bool(bool),
+    /// As [`Value::Double`], not yet read.
+    Double(&'a [u8]),
+    /// As [`Value::BigNumber`].
+    BigNumber(&'a [u8]),
+    /// As [`Value::Verbatim`].
+    Verbatim {
+        /// The three letters.
+        format: &'a [u8],
+        /// The text.
+        text: &'a [u8],
+    },
+    /// That many replies follow.
+    Array(usize),
+    /// That many pairs of replies follow.
+    Map(usize),
+    /// That many replies follow.
+    Set(usize),
+    /// That many replies follow.
+    Push(usize),
+    /// RESP3: that many pairs follow, and then the reply that they describe.
+    Attribute(usize),
+}
+
+/// Reads replies head by head, without building anything. [`parse`] is made of it.
+///
+/// An announced length is not checked against the bytes at hand: do not allocate by it alone.
+#[derive(Clone, Debug)]
+pub struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-impl<'a> Parser<'a> {
-    fn value(&mut self, depth: usize) -> Result<Value<'a>, ParseError> {
-        if depth > DEPTH_MAX {
-            return Err(ParseError::TooDeep);
-        }
+impl<'a> Cursor<'a> {
+    /// At the beginning of `bytes`.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Cursor { bytes, at: 0 }
+    }
+
+    /// How many bytes were read.
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
+    /// The bytes that were not read yet.
+    pub fn rest(&self) -> &'a [u8] {
+        &self.bytes[self.at..]
+    }
+
+    /// The next head.
+    ///
+    /// # Errors
+    /// [`ParseError::Incomplete`] at the end of the bytes, [`ParseError::Malformed`] for what is not RESP.
+    pub fn head(&mut self) -> Result<Head<'a>, ParseError> {
         let kind = *self.bytes.get(self.at).ok_or(ParseError::Incomplete)?;
         self.at += 1;
         let line = self.line()?;
         match kind {
-            b'+' => Ok(Value::Simple(line)),
-            b'-' => Ok(Value::Error(line)),
-            b':' => Ok(Value::Int(int(line)?)),
-            b'$' => Ok(self.bulk(line)?.map_or(Value::Null, Value::Bulk)),
-            b'!' => Ok(self.bulk(line)?.map_or(Value::Null, Value::Error)),
+            b'+' => Ok(Head::Simple(line)),
+            b'-' => Ok(Head::Error(line)),
+            b':' => Ok(Head::Int(int(line)?)),
+            b'$' => Ok(self.bulk(line)?.map_or(Head::Null, Head::Bulk)),
+            b'!' => Ok(self.bulk(line)?.map_or(Head::Null, Head::Error)),
             b'=' => self.verbatim(line),
-            b'*' => Ok(self.list(line, depth)?.map_or(Value::Null, Value::Array)),
-            b'~' => Ok(self.list(line, depth)?.map_or(Value::Null, Value::Set)),
-            b'>' => Ok(self.list(line, depth)?.map_or(Value::Null, Value::Push)),
-            b'%' => Ok(Value::Map(self.pairs(line, depth)?)),
-            b'|' => {
-                self.pairs(line, depth)?;
-                self.value(depth + 1)
-            }
-            b'_' if line.is_empty() => Ok(Value::Null),
-            b'#' if line == b"t" => Ok(Value::Bool(true)),
-            b'#' if line == b"f" => Ok(Value::Bool(false)),
-            b',' => Ok(Value::Double(double(line)?)),
-            b'(' => Ok(Value::BigNumber(line)),
+            b'*' => Ok(length(line)?.map_or(Head::Null, Head::Array)),
+            b'~' => Ok(length(line)?.map_or(Head::Null, Head::Set)),
+            b'>' => Ok(length(line)?.map_or(Head::Null, Head::Push)),
+            b'%' => Ok(Head::Map(length(line)?.ok_or(ParseError::Malformed)?)),
+            b'|' => Ok(Head::Attribute(length(line)?.ok_or(ParseError::Malformed)?)),
+            b'_' if line.is_empty() => Ok(Head::Null),
+            b'#' if line == b"t" => Ok(Head::Bool(true)),
+            b'#' if line == b"f" => Ok(Head::Bool(false)),
+            b',' => Ok(Head::Double(line)),
+            b'(' => Ok(Head::BigNumber(line)),
             _ => Err(ParseError::Malformed),
         }
+    }
+
+    /// Passes over one whole reply, however deep, without recursion.
+    ///
+    /// # Errors
+    /// As [`Cursor::head`].
+    pub fn skip(&mut self) -> Result<(), ParseError> {
+        let mut left = 1usize;
+        while left > 0 {
+            let more = match self.head()? {
+                Head::Array(len) | Head::Set(len) | Head::Push(len) => Some(len),
+                Head::Map(len) => len.checked_mul(2),
+                Head::Attribute(len) => len.checked_mul(2).and_then(|len| len.checked_add(1)),
+                _ => Some(0),
+            };
+            left = more.and_then(|more| (left - 1).checked_add(more)).ok_or(ParseError::Malformed)?;
+        }
+        Ok(())
     }
 
     fn line(&mut self) -> Result<&'a [u8], ParseError> {
@@ -193,25 +269,58 @@ impl<'a> Parser<'a> {
         Ok(Some(bulk))
     }
 
-    fn verbatim(&mut self, line: &[u8]) -> Result<Value<'a>, ParseError> {
+    fn verbatim(&mut self, line: &[u8]) -> Result<Head<'a>, ParseError> {
         let bulk = self.bulk(line)?.ok_or(ParseError::Malformed)?;
         match bulk.split_at_checked(4) {
-            Some((format, text)) if format[3] == b':' => Ok(Value::Verbatim { format: &format[..3], text }),
+            Some((format, text)) if format[3] == b':' => Ok(Head::Verbatim { format: &format[..3], text }),
             _ => Err(ParseError::Malformed),
         }
     }
+}
 
-    fn list(&mut self, line: &[u8], depth: usize) -> Result<Option<Vec<Value<'a>>>, ParseError> {
-        let Some(len) = length(line)? else { return Ok(None) };
+struct Parser<'a> {
+    cursor: Cursor<'a>,
+}
+
+impl<'a> Parser<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Parser { cursor: Cursor::new(bytes) }
+    }
+
+    fn value(&mut self, depth: usize) -> Result<Value<'a>, ParseError> {
+        if depth > DEPTH_MAX {
+            return Err(ParseError::TooDeep);
+        }
+        match self.cursor.head()? {
+            Head::Null => Ok(Value::Null),
+            Head::Simple(text) => Ok(Value::Simple(text)),
+            Head::Error(text) => Ok(Value::Error(text)),
+            Head::Int(value) => Ok(Value::Int(value)),
+            Head::Bulk(bytes) => Ok(Value::Bulk(bytes)),
+            Head::Bool(value) => Ok(Value::Bool(value)),
+            Head::Double(text) => Ok(Value::Double(double(text)?)),
+            Head::BigNumber(digits) => Ok(Value::BigNumber(digits)),
+            Head::Verbatim { format, text } => Ok(Value::Verbatim { format, text }),
+            Head::Array(len) => Ok(Value::Array(self.list(len, depth)?)),
+            Head::Set(len) => Ok(Value::Set(self.list(len, depth)?)),
+            Head::Push(len) => Ok(Value::Push(self.list(len, depth)?)),
+            Head::Map(len) => Ok(Value::Map(self.pairs(len, depth)?)),
+            Head::Attribute(len) => {
+                self.pairs(len, depth)?;
+                self.value(depth + 1)
+            }
+        }
+    }
+
+    fn list(&mut self, len: usize, depth: usize) -> Result<Vec<Value<'a>>, ParseError> {
         let mut values = Vec::with_capacity(self.plausible(len));
         for _ in 0..len {
             values.push(self.value(depth + 1)?);
         }
-        Ok(Some(values))
+        Ok(values)
     }
 
-    fn pairs(&mut self, line: &[u8], depth: usize) -> Result<Vec<(Value<'a>, Value<'a>)>, ParseError> {
-        let len = length(line)?.ok_or(ParseError::Malformed)?;
+    fn pairs(&mut self, len: usize, depth: usize) -> Result<Vec<(Value<'a>, Value<'a>)>, ParseError> {
         let mut pairs = Vec::with_capacity(self.plausible(len));
         for _ in 0..len {
             pairs.push((self.value(depth + 1)?, self.value(depth + 1)?));
@@ -221,7 +330,7 @@ impl<'a> Parser<'a> {
 
     /// An announced length is only believed as far as the bytes at hand could hold it.
     fn plausible(&self, len: usize) -> usize {
-        len.min((self.bytes.len() - self.at) / 3)
+        len.min(self.cursor.rest().len() / 3)
     }
 }
 
@@ -241,4 +350,37 @@ fn int(line: &[u8]) -> Result<i64, ParseError> {
 fn double(line: &[u8]) -> Result<f64, ParseError> {
     let text = core::str::from_utf8(line).map_err(|_| ParseError::Malformed)?;
     text.parse().map_err(|_| ParseError::Malformed)
+}
+
+#[cfg(test)]
+mod cursor_tests {
+    use super::*;
+
+    #[test]
+    fn skipping_passes_exactly_one_reply_of_any_shape() {
+        let replies: [&[u8]; 6] = [
+            b"+OK\r\n",
+            b"$3\r\n\r\n:\r\n",
+            b"*2\r\n*1\r\n:1\r\n_\r\n",
+            b"%1\r\n+a\r\n*0\r\n",
+            b"|1\r\n+ttl\r\n:3\r\n$-1\r\n",
+            b">2\r\n~1\r\n#t\r\n,1.5\r\n",
+        ];
+        for reply in replies {
+            let mut bytes = reply.to_vec();
+            bytes.extend_from_slice(b":7\r\n");
+            let mut cursor = Cursor::new(&bytes);
+            assert_eq!(cursor.skip(), Ok(()));
+            assert_eq!(cursor.position(), reply.len());
+            assert_eq!(cursor.head(), Ok(Head::Int(7)));
+        }
+    }
+
+    #[test]
+    fn a_million_open_arrays_neither_exhaust_the_stack_nor_the_counter() {
+        let deep = b"*1\r\n".repeat(1_000_000);
+        assert_eq!(Cursor::new(&deep).skip(), Err(ParseError::Incomplete));
+        let many = b"*9223372036854775807\r\n*9223372036854775807\r\n%9223372036854775807\r\n";
+        assert_eq!(Cursor::new(many).skip(), Err(ParseError::Malformed));
+    }
 }
