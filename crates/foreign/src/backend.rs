@@ -47,7 +47,12 @@ pub trait GrantedResource: Send + Sync {
     ///
     /// # Errors
     /// `denied`, `invalid` or `too_large`: the call never leaves the gateway.
-    fn start(&self, request: &Request<'_>, site: &CallSite, deadline: Instant) -> Result<BackendFuture, CallError>;
+    fn start(
+        &self,
+        request: &Request<'_>,
+        site: &CallSite,
+        deadline: Instant,
+    ) -> Result<BackendFuture, CallError>;
 
     /// The context is gone: what it still holds goes back.
     fn context_ended(&self, context: ContextKey);

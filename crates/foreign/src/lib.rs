@@ -1,6 +1,18 @@
 #![doc = include_str!("../README.md")]
 
+mod access;
 mod backend;
+mod breaker;
+mod call;
+mod call_table;
+mod resource;
 
+pub use access::{Access, AccessBuilder, CallFuture, Dispatch};
 pub use agw_wire::{CallError, Code, DecodeError, Retry, Style};
 pub use backend::{BackendFuture, CallSite, ContextKey, GrantedResource, Reply, ResourceStatus};
+pub use breaker::BreakerState;
+pub use call_table::{CallTable, TableFull};
+pub use resource::{Resource, ResourcePolicy};
+
+#[cfg(test)]
+mod fake;

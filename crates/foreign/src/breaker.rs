@@ -1,0 +1,301 @@
+//! The circuit breaker: a dead server costs microseconds, not a timeout each.
+//!
+//! Closed, it counts failures in a row. At the policy's number it opens: calls are refused at once, but for one
+//! probe in each interval. The first success closes it. All state is in atomics; the closed path is one load.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use agw_telemetry::Gauge;
+use agw_wire::{CallError, Code, Retry};
+use tokio::time::Instant;
+
+use crate::backend::Reply;
+
+/// A timeout says something of the server only if the server had this long. A plugin that asks for shorter
+/// deadlines must not be able to open the breaker for everybody else.
+const TELLING_TIMEOUT: Duration = Duration::from_millis(10);
+
+/// Whether calls pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerState {
+    /// They do.
+    Closed,
+    /// They are refused, but for the probes.
+    Open,
+}
+
+/// See the module's text.
+pub(crate) struct Breaker {
+    failures_max: u32,
+    probe_interval: Duration,
+    /// What the times below count from.
+    epoch: Instant,
+    failures: AtomicU32,
+    /// 0: closed. Else open, and the next probe may go this many nanoseconds after `epoch`.
+    next_probe: AtomicU64,
+    gauge: Gauge,
+    resource: String,
+}
+
+/// The breaker's permission for one call. Dropped unsettled, it tells nothing of the server; if it was a probe,
+/// the next call may probe in its stead.
+pub(crate) struct Ticket<'a> {
+    breaker: &'a Breaker,
+    probe: bool,
+    settled: bool,
+}
+
+// === impl Breaker ===
+
+impl Breaker {
+    pub(crate) fn new(resource: &str, failures_max: u32, probe_interval: Duration, gauge: Gauge) -> Self {
+        gauge.set(0);
+        Breaker {
+            failures_max: failures_max.max(1),
+            probe_interval,
+            epoch: Instant::now(),
+            failures: AtomicU32::new(0),
+            next_probe: AtomicU64::new(0),
+            gauge,
+            resource: resource.to_owned(),
+        }
+    }
+
+    pub(crate) fn state(&self) -> BreakerState {
+        if self.next_probe.load(Ordering::Relaxed) == 0 { BreakerState::Closed } else { BreakerState::Open }
+    }
+
+    /// # Errors
+    /// `circuit_open`, unless the breaker is closed or this call is the interval's probe.
+    pub(crate) fn admit(&self) -> Result<Ticket<'_>, CallError> {
+        let due = self.next_probe.load(Ordering::Acquire);
+        if due == 0 {
+            return Ok(Ticket { breaker: self, probe: false, settled: false });
+        }
+        let now = self.nanos(Instant::now());
+        // Race window: several workers may see the same due time; the exchange lets exactly one of them through.
+        // If the breaker closes or opens anew in between, the exchange fails and this call is refused, which is
+        // what it would have been a moment earlier.
+        let next = now.saturating_add(self.probe_interval.as_nanos() as u64);
+        if now < due
+            || self.next_probe.compare_exchange(due, next, Ordering::AcqRel, Ordering::Relaxed).is_err()
+        {
+            return Err(refused());
+        }
+        Ok(Ticket { breaker: self, probe: true, settled: false })
+    }
+
+    fn succeeded(&self) {
+        // A plain load first: under load every worker comes by here, and a store would pass the line around.
+        if self.failures.load(Ordering::Relaxed) != 0 {
+            self.failures.store(0, Ordering::Relaxed);
+        }
+        if self.next_probe.load(Ordering::Relaxed) != 0 && self.next_probe.swap(0, Ordering::AcqRel) != 0 {
+            self.gauge.set(0);
+            tracing::info!(resource.name = self.resource, "the resource answers again; its breaker closes");
+        }
+    }
+
+    fn failed(&self, code: Code) {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        if failures < self.failures_max {
+            return;
+        }
+        let next = self.nanos(Instant::now() + self.probe_interval);
+        if self.next_probe.compare_exchange(0, next, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            self.gauge.set(1);
+            tracing::warn!(
+                resource.name = self.resource,
+                code = code.as_str(),
+                failures,
+                "the resource failed too often in a row; its breaker opens"
+            );
+        }
+    }
+
+    fn nanos(&self, at: Instant) -> u64 {
+        // 584 years fit; 1 keeps a due time apart from "closed".
+        (at.saturating_duration_since(self.epoch).as_nanos() as u64).max(1)
+    }
+}
+
+// === impl Ticket ===
+
+impl Ticket<'_> {
+    pub(crate) fn is_probe(&self) -> bool {
+        self.probe
+    }
+
+    /// Takes the backend's outcome into account; `took` is how long the backend had.
+    pub(crate) fn settle(mut self, outcome: &Result<Reply, CallError>, took: Duration) {
+        match outcome {
+            Ok(_) => self.breaker.succeeded(),
+            Err(error) if is_failure(error, took) => self.breaker.failed(error.code),
+            Err(error) if error.code == Code::Server => self.breaker.succeeded(),
+            // Denied, too large, cancelled ...: not a word on the server's health. A probe passes to the next call.
+            Err(_) => return,
+        }
+        self.settled = true;
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        if !self.probe || self.settled {
+            return;
+        }
+        let due = self.breaker.next_probe.load(Ordering::Relaxed);
+        if due != 0 {
+            let now = self.breaker.nanos(Instant::now());
+            // If another call has closed or moved it meanwhile, that newer word stands.
+            let _ = self.breaker.next_probe.compare_exchange(due, now, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+}
+
+pub(crate) fn refused() -> CallError {
+    CallError::new(
+        Code::CircuitOpen,
+        "the resource has failed just now; calls are refused until a probe succeeds",
+    )
+    .retry(Retry::Safe)
+}
+
+/// A failure of the server itself. `auth` is not one: such calls fail fast anyway, and `auth` tells the operator
+/// more than `circuit_open`. An error reply is one only if it says "not now": those come with [`Retry::Safe`].
+fn is_failure(error: &CallError, took: Duration) -> bool {
+    match error.code {
+        Code::Unavailable => true,
+        Code::TimeoutConnect | Code::TimeoutIo => took >= TELLING_TIMEOUT,
+        Code::Server => error.retry == Retry::Safe,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_millis(500);
+    const LONG: Duration = Duration::from_millis(50);
+
+    fn breaker(failures: u32) -> Breaker {
+        Breaker::new("limits", failures, INTERVAL, Gauge::default())
+    }
+
+    fn answered() -> Result<Reply, CallError> {
+        Ok(Reply { resp: Bytes::from_static(b"+OK\r\n"), lease: 0 })
+    }
+
+    fn failed(code: Code) -> Result<Reply, CallError> {
+        Err(CallError::new(code, ""))
+    }
+
+    fn fail(breaker: &Breaker, times: u32) {
+        for _ in 0..times {
+            breaker.admit().unwrap().settle(&failed(Code::Unavailable), LONG);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_opens_at_the_configured_number_of_failures_in_a_row() {
+        let breaker = breaker(3);
+        fail(&breaker, 2);
+        breaker.admit().unwrap().settle(&answered(), LONG);
+        fail(&breaker, 2);
+        assert_eq!(breaker.state(), BreakerState::Closed, "the success in between counts");
+        fail(&breaker, 1);
+        assert_eq!(breaker.state(), BreakerState::Open);
+        assert_eq!(breaker.gauge.get(), 1);
+        assert_eq!(breaker.admit().err().unwrap().code, Code::CircuitOpen);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_probe_goes_out_in_each_interval() {
+        let breaker = breaker(1);
+        fail(&breaker, 1);
+        for _ in 0..3 {
+            tokio::time::advance(INTERVAL).await;
+            let probe = breaker.admit().unwrap();
+            assert!(probe.is_probe());
+            assert!(breaker.admit().is_err(), "only one");
+            probe.settle(&failed(Code::TimeoutIo), LONG);
+            assert!(breaker.admit().is_err(), "not before the next interval");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_succeeds_closes_it() {
+        let breaker = breaker(1);
+        fail(&breaker, 1);
+        tokio::time::advance(INTERVAL).await;
+        breaker.admit().unwrap().settle(&answered(), LONG);
+        assert_eq!(breaker.state(), BreakerState::Closed);
+        assert_eq!(breaker.gauge.get(), 0);
+        assert!(!breaker.admit().unwrap().is_probe());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_was_dropped_passes_to_the_next_call() {
+        let breaker = breaker(1);
+        fail(&breaker, 1);
+        tokio::time::advance(INTERVAL).await;
+        drop(breaker.admit().unwrap());
+        assert!(breaker.admit().unwrap().is_probe());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_success_of_an_older_call_closes_it() {
+        let breaker = breaker(1);
+        let older = breaker.admit().unwrap();
+        fail(&breaker, 1);
+        older.settle(&answered(), LONG);
+        assert_eq!(breaker.state(), BreakerState::Closed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_says_nothing_of_the_server_neither_opens_nor_closes_it() {
+        let breaker = breaker(1);
+        for code in
+            [Code::Denied, Code::Invalid, Code::TooLarge, Code::Cancelled, Code::TimeoutQueue, Code::Auth]
+        {
+            breaker.admit().unwrap().settle(&failed(code), LONG);
+            assert_eq!(breaker.state(), BreakerState::Closed, "{code}");
+        }
+        let impatient = Duration::from_millis(1);
+        breaker.admit().unwrap().settle(&failed(Code::TimeoutIo), impatient);
+        assert_eq!(breaker.state(), BreakerState::Closed, "a deadline of 1 ms proves nothing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_error_reply_counts_only_if_it_says_not_now() {
+        let breaker = breaker(1);
+        breaker.admit().unwrap().settle(&failed(Code::Server), LONG);
+        assert_eq!(breaker.state(), BreakerState::Closed);
+        let loading = CallError::new(Code::Server, "").server_code("LOADING").retry(Retry::Safe);
+        breaker.admit().unwrap().settle(&Err(loading), LONG);
+        assert_eq!(breaker.state(), BreakerState::Open);
+    }
+
+    #[test]
+    fn many_threads_at_once_get_one_probe() {
+        let breaker = breaker(1);
+        fail(&breaker, 1);
+        breaker.next_probe.store(1, Ordering::SeqCst);
+        let probes = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    if let Ok(probe) = breaker.admit() {
+                        probes.fetch_add(1, Ordering::SeqCst);
+                        probe.settle(&failed(Code::Unavailable), LONG);
+                    }
+                });
+            }
+        });
+        assert_eq!(probes.into_inner(), 1);
+    }
+}
