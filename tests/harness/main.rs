@@ -1,0 +1,5 @@
+//! The harness keeps its own promises: a suite that breaks things must know that they break as it says.
+
+mod fault_proxy;
+mod http;
+mod redis_server;

@@ -1,0 +1,232 @@
+//! The real binary, run with a configuration of the test's.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Output};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
+use tempfile::TempDir;
+use tokio::runtime::Builder;
+use tokio::time::sleep;
+
+use crate::cargo;
+use crate::http_client::{Client, Reply};
+use crate::metrics::Metrics;
+use crate::process::Process;
+
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// The binary: `AGW_TEST_BIN`, or built from the workspace, once per process.
+///
+/// # Errors
+/// When the build fails.
+pub fn binary() -> Result<PathBuf> {
+    static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = BINARY.get_or_init(|| {
+        if let Some(given) = env::var_os("AGW_TEST_BIN") {
+            return Ok(PathBuf::from(given));
+        }
+        let profile = env::var("AGW_TEST_PROFILE").unwrap_or_else(|_| "dev".to_owned());
+        cargo::build("agw", &["--profile", &profile], "").map_err(|error| format!("{error:#}"))
+    });
+    built.clone().map_err(anyhow::Error::msg)
+}
+
+/// Runs the binary to its end, as for `agw check`.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn output(folder: &Path, args: &[&str]) -> Result<Output> {
+    let mut command = Command::new(binary()?);
+    command.current_dir(folder).args(args).output().with_context(|| format!("{command:?}"))
+}
+
+/// A running gateway. Dropping it kills it and shows the end of its log.
+#[derive(Debug)]
+pub struct Gateway {
+    process: Process,
+    folder: TempDir,
+    listeners: BTreeMap<String, SocketAddr>,
+    admin: SocketAddr,
+}
+
+// === impl Gateway ===
+
+impl Gateway {
+    /// Runs `agw run` with this document, which should use port 0 everywhere, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it ends or does not get ready, with its output.
+    pub fn start(config: &str) -> Result<Self> {
+        Self::start_with(config, &[], &["--admin", "127.0.0.1:0"])
+    }
+
+    /// The same with files beside the document (name and contents) and further options of `agw run`.
+    ///
+    /// # Errors
+    /// As for [`Gateway::start`].
+    pub fn start_with(config: &str, files: &[(&str, &[u8])], options: &[&str]) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        fs::write(folder.path().join("agw.yaml"), config)?;
+        for (name, contents) in files {
+            fs::write(folder.path().join(name), contents)?;
+        }
+        let args = [&["run", "--config", "agw.yaml"], options].concat();
+        Self::launch(folder, &args)
+    }
+
+    /// Runs any command that serves, such as `quickstart`, with addresses at port 0.
+    ///
+    /// # Errors
+    /// As for [`Gateway::start`].
+    pub fn command(args: &[&str]) -> Result<Self> {
+        Self::launch(tempfile::tempdir()?, args)
+    }
+
+    fn launch(folder: TempDir, args: &[&str]) -> Result<Self> {
+        let mut process =
+            Process::spawn("agw", Command::new(binary()?).current_dir(folder.path()).args(args))?;
+        let admin = process.wait_for_line(READY_WITHIN, admin_address)?;
+        let mut gateway = Gateway { process, folder, listeners: BTreeMap::new(), admin };
+        gateway.wait_until_ready()?;
+        gateway.listeners = gateway.process.output().lines().filter_map(listener_address).collect();
+        Ok(gateway)
+    }
+
+    fn wait_until_ready(&mut self) -> Result<()> {
+        let end = Instant::now() + READY_WITHIN;
+        loop {
+            let answer = self.ask_admin("/readyz");
+            if answer.as_ref().is_ok_and(|reply| reply.status == 200) {
+                return Ok(());
+            }
+            if let Some(status) = self.process.ended()? {
+                bail!("agw ended ({status}) before it was ready:\n{}", self.process.output());
+            }
+            if Instant::now() >= end {
+                bail!("agw is not ready after {READY_WITHIN:?} ({answer:?}):\n{}", self.process.output());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The bound address of a listener.
+    ///
+    /// # Errors
+    /// When no listener has this name.
+    pub fn listener(&self, name: &str) -> Result<SocketAddr> {
+        let found = self.listeners.get(name).copied();
+        found.with_context(|| format!("no listener {name:?} among {:?}", self.listeners))
+    }
+
+    /// The bound address of the only listener.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn address(&self) -> Result<SocketAddr> {
+        self.listeners.values().next().copied().context("agw printed no listener")
+    }
+
+    /// The bound address of the admin port.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// GET from the admin port, from a blocking caller.
+    ///
+    /// # Errors
+    /// When there is no whole answer.
+    pub fn ask_admin(&self, path: &str) -> Result<Reply> {
+        let address = self.admin;
+        let path = path.to_owned();
+        let ask = move || {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async { Client::new(address).get(&path).await })
+        };
+        // A thread, because the caller may be on an event loop already.
+        std::thread::spawn(ask).join().map_err(|_| anyhow::anyhow!("the asking thread panicked"))?
+    }
+
+    /// The metrics of this moment.
+    ///
+    /// # Errors
+    /// When the admin port does not give them.
+    pub fn metrics(&self) -> Result<Metrics> {
+        Metrics::parse(&self.ask_admin("/metrics")?.text())
+    }
+
+    /// Scrapes until `enough` holds.
+    ///
+    /// # Errors
+    /// When it does not hold in 10 seconds; `what` is for the message.
+    pub async fn wait_for_metrics(&self, what: &str, enough: impl Fn(&Metrics) -> bool) -> Result<Metrics> {
+        let end = Instant::now() + Duration::from_secs(10);
+        loop {
+            let metrics = Metrics::parse(&Client::new(self.admin).get("/metrics").await?.text())?;
+            if enough(&metrics) {
+                return Ok(metrics);
+            }
+            if Instant::now() >= end {
+                bail!("after 10 s it still does not hold: {what}");
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// What it has printed so far, stdout and stderr together.
+    pub fn output(&self) -> String {
+        self.process.output()
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// The folder with its document.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// SIGTERM, and waits for the end.
+    ///
+    /// # Errors
+    /// When it still runs after `within`.
+    pub fn terminate(&mut self, within: Duration) -> Result<ExitStatus> {
+        self.process.signal(Signal::TERM)?;
+        self.process.wait(within)
+    }
+}
+
+/// `admin address=ADDR`, possibly after the log's own columns.
+fn admin_address(line: &str) -> Option<SocketAddr> {
+    let (_, address) = line.split_once("admin address=")?;
+    address.split_whitespace().next()?.parse().ok()
+}
+
+/// `listening name=NAME address=ADDR`, possibly after the log's own columns.
+fn listener_address(line: &str) -> Option<(String, SocketAddr)> {
+    let (_, rest) = line.split_once("listening name=")?;
+    let (name, address) = rest.split_once(" address=")?;
+    Some((name.to_owned(), address.split_whitespace().next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_found_in_the_printed_lines() -> Result<()> {
+        assert_eq!(admin_address("admin address=127.0.0.1:9901"), Some("127.0.0.1:9901".parse()?));
+        let listener = listener_address("INFO listening name=main address=127.0.0.1:8080");
+        assert_eq!(listener, Some(("main".to_owned(), "127.0.0.1:8080".parse()?)));
+        assert_eq!(listener_address("admin address=127.0.0.1:9901"), None);
+        Ok(())
+    }
+}
