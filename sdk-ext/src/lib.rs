@@ -1,1 +1,25 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
+
+mod arguments;
+mod batch;
+mod callback;
+mod commands;
+mod error;
+mod lease;
+mod redis;
+mod reply;
+mod script;
+mod transport;
+
+pub use agw_wire::resp::{Head, Value};
+pub use agw_wire::{CallError, Code, Retry};
+
+pub use batch::Batch;
+pub use callback::{CallId, answer, cancel};
+pub use commands::SetOptions;
+pub use error::Error;
+pub use lease::Lease;
+pub use redis::{Redis, redis};
+pub use reply::{FromReply, RawReply, Reply};
+pub use script::Script;
