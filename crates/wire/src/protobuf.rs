@@ -76,8 +76,8 @@ pub(crate) fn put_optional_bytes(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
 pub(crate) enum Field<'a> {
     Varint(u64),
     Bytes(&'a [u8]),
-    /// A 32- or 64-bit field; the contract has none, so it is only ever skipped or refused.
-    Fixed,
+    /// A 32- or 64-bit field, by its wire type; the contract has none, so it is only ever skipped or refused.
+    Fixed(u8),
 }
 
 impl Field<'_> {
@@ -85,7 +85,7 @@ impl Field<'_> {
         match self {
             Field::Varint(_) => VARINT,
             Field::Bytes(_) => LEN,
-            Field::Fixed => FIXED32,
+            Field::Fixed(wire_type) => *wire_type,
         }
     }
 }
@@ -114,8 +114,8 @@ impl<'a> Reader<'a> {
                 let len = usize::try_from(len).map_err(|_| DecodeError::Truncated { at: self.at })?;
                 Field::Bytes(self.take(len)?)
             }
-            FIXED64 => self.take(8).map(|_| Field::Fixed)?,
-            FIXED32 => self.take(4).map(|_| Field::Fixed)?,
+            FIXED64 => self.take(8).map(|_| Field::Fixed(FIXED64))?,
+            FIXED32 => self.take(4).map(|_| Field::Fixed(FIXED32))?,
             wire_type => {
                 return Err(DecodeError::UnknownField { message: "any", field: tag >> 3, wire_type });
             }

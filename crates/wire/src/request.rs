@@ -118,7 +118,8 @@ impl<'a> Request<'a> {
     }
 
     fn check_shape(&self) -> Result<(), DecodeError> {
-        let alone = self.resource.is_empty() && self.redis.is_none() && self.deadline_ms == 0;
+        let plain = self.style == Style::Blocking && self.deadline_ms == 0;
+        let alone = self.resource.is_empty() && self.redis.is_none() && plain;
         match (self.cancel, self.resource.is_empty()) {
             (0, true) => Err(DecodeError::Shape { what: "field resource is missing" }),
             (0, false) => Ok(()),

@@ -328,9 +328,10 @@ impl<'a> Parser<'a> {
         Ok(pairs)
     }
 
-    /// An announced length is only believed as far as the bytes at hand could hold it.
+    /// An announced length is only believed as far as the bytes at hand could hold it, and never for much: lists
+    /// nest, and each of them may announce all the rest.
     fn plausible(&self, len: usize) -> usize {
-        len.min(self.cursor.rest().len() / 3)
+        len.min(self.cursor.rest().len() / 3).min(64)
     }
 }
 
