@@ -1,0 +1,46 @@
+//! Strings, bitmaps and HyperLogLogs.
+
+use super::reasons::INTERNAL;
+use super::rows::{ALL, ONE, TWO, range, read, refused, write};
+use crate::command::{Command, Keys};
+
+pub(super) const ROWS: &[Command] = &[
+    write("append", 3, ONE),
+    read("bitcount", -2, ONE),
+    write("bitfield", -2, ONE),
+    read("bitfield_ro", -2, ONE),
+    write("bitop", -4, range(2, -1, 1)),
+    read("bitpos", -3, ONE),
+    write("decr", 2, ONE),
+    write("decrby", 3, ONE),
+    write("delex", -2, ONE),
+    write("delifeq", 3, ONE),
+    read("digest", 2, ONE),
+    read("get", 2, ONE),
+    read("getbit", 3, ONE),
+    write("getdel", 2, ONE),
+    write("getex", -2, ONE),
+    read("getrange", 4, ONE),
+    write("getset", 3, ONE),
+    write("incr", 2, ONE),
+    write("incrby", 3, ONE),
+    write("incrbyfloat", 3, ONE),
+    read("lcs", -3, TWO),
+    read("mget", -2, ALL),
+    write("mset", -3, range(1, -1, 2)),
+    write("msetex", -4, Keys::Counted { count: 1, step: 2, destination: false }),
+    write("msetnx", -3, range(1, -1, 2)),
+    write("pfadd", -2, ONE),
+    read("pfcount", -2, ALL),
+    refused("pfdebug", 3, INTERNAL).writing(),
+    write("pfmerge", -2, ALL),
+    refused("pfselftest", 1, INTERNAL),
+    write("psetex", 4, ONE),
+    write("set", -3, ONE),
+    write("setbit", 4, ONE),
+    write("setex", 4, ONE),
+    write("setnx", 3, ONE),
+    write("setrange", 4, ONE),
+    read("strlen", 2, ONE),
+    read("substr", 4, ONE),
+];
