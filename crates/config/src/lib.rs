@@ -1,7 +1,20 @@
 #![doc = include_str!("../README.md")]
 
+mod load;
+mod problem;
+mod reader;
+mod redacted;
+mod schema;
 mod secret;
 mod snapshot;
+mod tree;
+mod units;
 
+pub use load::{Files, Loaded, Origin, load};
+pub use problem::Problem;
+pub use redacted::redacted_json;
 pub use secret::Secret;
 pub use snapshot::*;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! The document, version 1: lowers its tree to a [`Snapshot`].
+//!
+//! Each section has a file of its own with its fields, their defaults and their bounds; `docs/configuration.md` is
+//! the same as prose, and a test holds the two together.
+
+mod address;
+#[cfg(test)]
+pub(crate) mod bounds;
+mod cluster;
+mod command;
+mod endpoint;
+mod grant;
+mod listener;
+mod name;
+mod plugin;
+mod resource;
+mod route;
+mod secret;
+mod tls;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::reader::{Context, Fields, Item};
+use crate::snapshot::Snapshot;
+use crate::tree::{Node, Value};
+use name::{Mentions, Unique};
+
+const FIELDS: [&str; 6] = ["version", "listeners", "routes", "clusters", "plugins", "resources"];
+
+/// The one version there is.
+const VERSION: i128 = 1;
+
+/// Reads the whole document. What comes out is meaningful only if the context's report holds no problem.
+pub(crate) fn lower(context: &Context<'_>, root: &Node, digest: String) -> Snapshot {
+    let mut snapshot = Snapshot {
+        digest,
+        listeners: Vec::new(),
+        routes: Vec::new(),
+        clusters: BTreeMap::new(),
+        plugins: BTreeMap::new(),
+        resources: BTreeMap::new(),
+    };
+    let Some(fields) = Item::root(context, root).fields(&FIELDS) else { return snapshot };
+    check_version(&fields);
+    let mentions = Mentions::scan(root);
+
+    if let Some(item) = fields.required("listeners", "[{ name: http, address: \"127.0.0.1:8080\" }]") {
+        snapshot.listeners = listener::lower(&item.list());
+        if item.node.value == Value::List(Vec::new()) {
+            item.problem("there are no listeners", "Write at least one");
+        }
+    }
+    snapshot.routes = route::lower(&fields.list("routes"), &mentions);
+    if snapshot.routes.is_empty() {
+        fields
+            .item
+            .warning("there are no routes: every request is answered with 404", "Write routes: [ ... ]");
+    }
+    snapshot.clusters = section(&fields, "clusters", |item, unique| {
+        cluster::lower(item, unique, &mentions).map(|cluster| (cluster.name.clone(), cluster))
+    });
+    snapshot.plugins = section(&fields, "plugins", |item, unique| {
+        plugin::lower(item, unique, &mentions).map(|plugin| (plugin.name.clone(), plugin))
+    });
+    snapshot.resources = section(&fields, "resources", |item, unique| {
+        resource::lower(item, unique, &mentions).map(|resource| (resource.name.clone(), resource))
+    });
+    snapshot
+}
+
+fn section<'a, T>(
+    fields: &Fields<'a>,
+    name: &'static str,
+    mut lower: impl FnMut(&Item<'a>, &mut Unique) -> Option<(String, T)>,
+) -> BTreeMap<String, Arc<T>> {
+    let mut unique = Unique::default();
+    let items = fields.list(name);
+    items
+        .iter()
+        .filter_map(|item| lower(item, &mut unique))
+        .map(|(name, item)| (name, Arc::new(item)))
+        .collect()
+}
+
+fn check_version(fields: &Fields<'_>) {
+    let Some(item) = fields.required("version", "1") else { return };
+    if item.node.value != Value::Integer(VERSION) {
+        item.problem("the version is not known", "This gateway reads documents with version: 1");
+    }
+}

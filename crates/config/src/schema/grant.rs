@@ -1,0 +1,99 @@
+//! `grants` of a resource: what one plugin may do with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::problem::quoted;
+use crate::reader::{Fields, Item};
+use crate::schema::command;
+use crate::schema::name::{Mentions, check_reference};
+use crate::snapshot::{Grant, GrantedCommands};
+use crate::tree::Value;
+use crate::units::{Bounds, KIB};
+
+const FIELDS: [&str; 6] = ["plugin", "commands", "key_prefix", "read_only", "scripts", "key_bytes"];
+
+pub(crate) const KEY_BYTES: Bounds = Bounds::bytes(1, 512, 64 * KIB);
+
+const PREFIX_BYTES_MAX: usize = 256;
+
+/// The plugin's name and its grant.
+pub(super) fn lower(
+    item: &Item<'_>,
+    scripts: &BTreeMap<String, String>,
+    mentions: &Mentions,
+) -> Option<(String, Grant)> {
+    let fields = item.fields(&FIELDS)?;
+    let plugin = fields.required("plugin", "NAME").and_then(|item| {
+        let name = item.text()?;
+        check_reference(&item, name, "plugin", &mentions.plugins);
+        Some(name.to_owned())
+    });
+    let read_only = fields.boolean("read_only", false);
+    let commands = commands(&fields, read_only);
+    let known: BTreeSet<String> = scripts.keys().cloned().collect();
+    let listed = fields.optional("scripts").map(|item| unique_texts(&item)).unwrap_or_default();
+    for (item, name) in &listed {
+        check_reference(item, name, "script of this resource", &known);
+    }
+    let written = fields.optional("commands").is_some_and(|item| item.node.value != Value::List(Vec::new()));
+    if !written && listed.is_empty() {
+        item.problem(
+            "the grant allows nothing",
+            "Write commands: [get, ...], commands: all_safe or scripts: [NAME]",
+        );
+    }
+    let grant = Grant {
+        commands,
+        key_prefix: key_prefix(&fields),
+        read_only,
+        scripts: listed.into_iter().map(|(_, name)| name.to_owned()).collect(),
+        key_bytes_max: fields.usize("key_bytes", KEY_BYTES),
+    };
+    Some((plugin?, grant))
+}
+
+fn commands(fields: &Fields<'_>, read_only: bool) -> GrantedCommands {
+    let none = GrantedCommands::Named(Vec::new());
+    let Some(item) = fields.optional("commands") else { return none };
+    if let Value::Text(_) = item.node.value {
+        return item.choice(&[("all_safe", ())]).map_or(none, |()| GrantedCommands::AllSafe);
+    }
+    let mut named = Vec::new();
+    for (item, text) in unique_texts(&item) {
+        let name = text.to_ascii_lowercase();
+        if let Err((message, hint)) = command::check(&name, read_only) {
+            item.problem(message, hint);
+        }
+        named.push(name);
+    }
+    GrantedCommands::Named(named)
+}
+
+fn key_prefix(fields: &Fields<'_>) -> String {
+    let Some(item) = fields.optional("key_prefix") else {
+        fields.item.warning(
+            "the plugin may touch every key",
+            "Write key_prefix: \"NAME:\" to confine it, or key_prefix: \"\" to say so on purpose",
+        );
+        return String::new();
+    };
+    let prefix = item.text_or_empty().unwrap_or_default();
+    if prefix.len() > PREFIX_BYTES_MAX || prefix.chars().any(char::is_control) {
+        item.problem(
+            "this is not a key prefix",
+            format!("Use at most {PREFIX_BYTES_MAX} bytes of printable characters, such as \"rl:\""),
+        );
+    }
+    prefix.to_owned()
+}
+
+fn unique_texts<'a>(list: &Item<'a>) -> Vec<(Item<'a>, &'a str)> {
+    let mut seen = BTreeSet::new();
+    let texts = list.texts();
+    for (item, text) in &texts {
+        if !seen.insert(text.to_ascii_lowercase()) {
+            item.problem(format!("{} is listed twice", quoted(text)), "Remove one of the two");
+        }
+    }
+    texts
+}

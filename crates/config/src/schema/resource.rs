@@ -1,0 +1,163 @@
+//! `resources`: external resources, their connections and who may use them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::problem::quoted;
+use crate::reader::{Fields, Item};
+use crate::schema::name::{Mentions, Unique, check_name};
+use crate::schema::{endpoint, grant};
+use crate::snapshot::{BreakerPolicy, PoolPolicy, RedisAddress, Resource, ResourceLimits};
+use crate::units::{Bounds, HOUR, KIB, MIB, MINUTE, MS, SECOND};
+
+const FIELDS: [&str; 13] = [
+    "name", "type", "url", "endpoint", "database", "username", "password", "tls", "pool", "limits",
+    "breaker", "scripts", "grants",
+];
+const POOL: [&str; 5] = ["max", "leased", "connect_timeout", "acquire_timeout", "idle_timeout"];
+const LIMITS: [&str; 7] =
+    ["call_timeout", "call_timeout_max", "request", "response", "batch", "in_flight", "waiters"];
+const BREAKER: [&str; 2] = ["failures", "probe_interval"];
+const SCRIPT: [&str; 2] = ["file", "source"];
+
+pub(crate) const POOL_MAX: Bounds = Bounds::count(1, 16, 10_000);
+pub(crate) const LEASED: Bounds = Bounds::count(0, 4, 9_999);
+pub(crate) const CONNECT_TIMEOUT: Bounds = Bounds::time(MS, SECOND, MINUTE);
+pub(crate) const ACQUIRE_TIMEOUT: Bounds = Bounds::time(MS, 50 * MS, MINUTE);
+pub(crate) const IDLE_TIMEOUT: Bounds = Bounds::time(100 * MS, 5 * MINUTE, 24 * HOUR);
+
+pub(crate) const CALL_TIMEOUT: Bounds = Bounds::time(MS, 50 * MS, 5 * MINUTE);
+pub(crate) const CALL_TIMEOUT_MAX: Bounds = Bounds::time(MS, 5 * SECOND, 5 * MINUTE);
+pub(crate) const REQUEST: Bounds = Bounds::bytes(KIB, 256 * KIB, 64 * MIB);
+pub(crate) const RESPONSE: Bounds = Bounds::bytes(KIB, MIB, 256 * MIB);
+pub(crate) const BATCH: Bounds = Bounds::count(1, 64, 10_000);
+pub(crate) const IN_FLIGHT: Bounds = Bounds::count(1, 1024, 1_000_000);
+pub(crate) const WAITERS: Bounds = Bounds::count(0, 1024, 1_000_000);
+
+pub(crate) const FAILURES: Bounds = Bounds::count(1, 5, 1_000_000);
+pub(crate) const PROBE_INTERVAL: Bounds = Bounds::time(10 * MS, 500 * MS, 5 * MINUTE);
+
+const SCRIPT_BYTES_MAX: usize = 256 * 1024;
+
+pub(super) fn lower(item: &Item<'_>, unique: &mut Unique, mentions: &Mentions) -> Option<Resource> {
+    let fields = item.fields(&FIELDS)?;
+    let name = unique.name(&fields);
+    if let Some(item) = fields.required("type", "redis") {
+        item.choice(&[("redis", ())]);
+    }
+    let redis = endpoint::lower(&fields);
+    let pool = pool(&fields);
+    let limits = limits(&fields);
+    let breaker = fields.group("breaker", &BREAKER);
+    let breaker = BreakerPolicy {
+        failures: breaker.u32("failures", FAILURES),
+        probe_interval: breaker.duration("probe_interval", PROBE_INTERVAL),
+    };
+    let scripts = fields.optional("scripts").map(|item| scripts(&item)).unwrap_or_default();
+    let grants = grants(&fields, &scripts, mentions);
+    let redis = redis?;
+    if let (RedisAddress::Memory { .. }, Some(item)) = (&redis.address, fields.optional("scripts")) {
+        item.problem("the embedded store runs no scripts", "Remove the scripts, or use a Redis server");
+    }
+    Some(Resource { name, redis, pool, limits, breaker, scripts, grants })
+}
+
+fn pool(fields: &Fields<'_>) -> PoolPolicy {
+    let pool = fields.group("pool", &POOL);
+    let max = pool.u64("max", POOL_MAX);
+    let leased = pool.u64("leased", LEASED.or(LEASED.default.min(max - 1)));
+    if leased >= max {
+        pool.item
+            .problem("leased is not less than max", "Raise max, or lower leased: one connection is shared");
+    }
+    PoolPolicy {
+        max: usize::try_from(max).unwrap_or(usize::MAX),
+        leased_max: usize::try_from(leased).unwrap_or(usize::MAX),
+        connect_timeout: pool.duration("connect_timeout", CONNECT_TIMEOUT),
+        acquire_timeout: pool.duration("acquire_timeout", ACQUIRE_TIMEOUT),
+        idle_timeout: pool.duration("idle_timeout", IDLE_TIMEOUT),
+    }
+}
+
+fn limits(fields: &Fields<'_>) -> ResourceLimits {
+    let limits = fields.group("limits", &LIMITS);
+    let call_timeout = limits.duration("call_timeout", CALL_TIMEOUT);
+    let millis = u64::try_from(call_timeout.as_millis()).unwrap_or(u64::MAX);
+    let call_timeout_max =
+        limits.duration("call_timeout_max", CALL_TIMEOUT_MAX.or(millis.max(CALL_TIMEOUT_MAX.default)));
+    if call_timeout_max < call_timeout {
+        limits.item.problem(
+            "call_timeout_max is less than call_timeout",
+            "Raise call_timeout_max, or lower call_timeout",
+        );
+    }
+    ResourceLimits {
+        call_timeout,
+        call_timeout_max,
+        request_bytes_max: limits.usize("request", REQUEST),
+        response_bytes_max: limits.usize("response", RESPONSE),
+        batch_max: limits.usize("batch", BATCH),
+        in_flight_max: limits.usize("in_flight", IN_FLIGHT),
+        waiters_max: limits.usize("waiters", WAITERS),
+    }
+}
+
+fn scripts(item: &Item<'_>) -> BTreeMap<String, String> {
+    let mut scripts = BTreeMap::new();
+    for (name, item) in item.entries() {
+        check_name(&item, name);
+        // A script with a problem is still a name that grants may use.
+        scripts.insert(name.to_owned(), script(&item).unwrap_or_default());
+    }
+    scripts
+}
+
+fn script(item: &Item<'_>) -> Option<String> {
+    let (field, item) = item.fields(&SCRIPT)?.one_of(&SCRIPT, "{ file: limit.lua }")?;
+    let text = item.text()?;
+    let source = if field == "source" { text.to_owned() } else { script_file(&item, text)? };
+    if source.trim().is_empty() || source.len() > SCRIPT_BYTES_MAX {
+        let message = format!("the script has {} bytes", source.len());
+        item.problem(message, format!("Write 1 to {SCRIPT_BYTES_MAX} bytes of Lua"));
+    }
+    Some(source)
+}
+
+fn script_file(item: &Item<'_>, file: &str) -> Option<String> {
+    let path = item.context.resolve(file);
+    let shown = quoted(&path.to_string_lossy());
+    match item.context.files.read(&path).map(String::from_utf8) {
+        Ok(Ok(source)) => Some(source),
+        Ok(Err(_)) => {
+            item.problem(format!("the file {shown} is not UTF-8 text"), "Name a file with Lua source");
+            None
+        }
+        Err(reason) => {
+            let hint = "Create it, or correct the path; it is relative to the document's folder";
+            item.problem(format!("the file {shown} cannot be read: {reason}"), hint);
+            None
+        }
+    }
+}
+
+fn grants(
+    fields: &Fields<'_>,
+    scripts: &BTreeMap<String, String>,
+    mentions: &Mentions,
+) -> BTreeMap<String, Arc<crate::Grant>> {
+    let mut grants = BTreeMap::new();
+    for item in fields.list("grants") {
+        let Some((plugin, grant)) = grant::lower(&item, scripts, mentions) else { continue };
+        if grants.contains_key(&plugin) {
+            let message = format!("the plugin {} has a grant here already", quoted(&plugin));
+            item.problem(message, "Write one grant for each plugin");
+        }
+        grants.insert(plugin, Arc::new(grant));
+    }
+    if grants.is_empty() {
+        fields
+            .item
+            .warning("nothing may use this resource", "Write grants: [{ plugin: NAME, commands: [get] }]");
+    }
+    grants
+}
