@@ -1,0 +1,178 @@
+//! The filter itself: it asks [`window`] and tells the client by [`answer`].
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use agw_sdk::Error;
+use proxy_wasm::hostcalls;
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::{Action, ContextType, LogLevel, MetricType};
+
+use crate::answer;
+use crate::config::{Config, OnError};
+use crate::key::{self, Request};
+use crate::window::{self, Standing};
+
+proxy_wasm::main! {{
+    proxy_wasm::set_log_level(LogLevel::Info);
+    proxy_wasm::set_root_context(|_| -> Box<dyn RootContext> { Box::new(Root::default()) });
+}}
+
+/// One per VM: configuration and counters.
+#[derive(Default)]
+pub(crate) struct Root {
+    plugin: Option<Rc<Plugin>>,
+}
+
+/// What all requests of a VM share.
+struct Plugin {
+    config: Config,
+    allowed: Counter,
+    limited: Counter,
+    errors: Counter,
+    /// The last call failed: it was logged, and need not be again.
+    failing: Cell<bool>,
+}
+
+/// One request.
+struct Limiter {
+    plugin: Rc<Plugin>,
+    /// Known for requests that pass; their response says it.
+    standing: Option<Standing>,
+}
+
+/// A counter of the host; `None` if the host has none.
+struct Counter(Option<u32>);
+
+// === impl Root ===
+
+impl Context for Root {}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, _size: usize) -> bool {
+        match Config::parse(&self.get_plugin_configuration().unwrap_or_default()) {
+            Ok(config) => {
+                self.plugin = Some(Rc::new(Plugin {
+                    config,
+                    allowed: Counter::define("rate_limit_allowed_total"),
+                    limited: Counter::define("rate_limit_limited_total"),
+                    errors: Counter::define("rate_limit_errors_total"),
+                    failing: Cell::new(false),
+                }));
+                true
+            }
+            Err(problem) => {
+                log::error!("{problem}");
+                false
+            }
+        }
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+
+    fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
+        let plugin = self.plugin.clone()?;
+        Some(Box::new(Limiter { plugin, standing: None }))
+    }
+}
+
+// === impl Limiter ===
+
+impl Context for Limiter {}
+
+impl HttpContext for Limiter {
+    fn on_http_request_headers(&mut self, _headers: usize, _end_of_stream: bool) -> Action {
+        let plugin = self.plugin.clone();
+        let key = key::key(&plugin.config, self);
+        match window::count(&plugin.config, &key) {
+            Ok(standing) => {
+                plugin.failing.set(false);
+                self.decide(standing)
+            }
+            Err(error) => self.uncounted(&error),
+        }
+    }
+
+    fn on_http_response_headers(&mut self, _headers: usize, _end_of_stream: bool) -> Action {
+        if let Some(standing) = self.standing {
+            let config = &self.plugin.config;
+            self.add_http_response_header("ratelimit-policy", &answer::policy(config));
+            self.add_http_response_header("ratelimit", &answer::limit(config, standing));
+        }
+        Action::Continue
+    }
+}
+
+impl Limiter {
+    fn decide(&mut self, standing: Standing) -> Action {
+        let config = &self.plugin.config;
+        if !standing.is_over(config) {
+            self.plugin.allowed.add_one();
+        } else {
+            self.plugin.limited.add_one();
+            if !config.shadow {
+                self.reject(standing);
+                return Action::Pause;
+            }
+            log::info!("policy {}: over the limit, and passes because of shadow mode", config.name);
+        }
+        self.standing = Some(standing);
+        Action::Continue
+    }
+
+    fn reject(&self, standing: Standing) {
+        let config = &self.plugin.config;
+        let policy = answer::policy(config);
+        let limit = answer::limit(config, standing);
+        let retry_after = standing.reset_seconds().to_string();
+        let headers = vec![
+            ("content-type", "application/problem+json"),
+            ("ratelimit-policy", &policy),
+            ("ratelimit", &limit),
+            ("retry-after", &retry_after),
+        ];
+        self.send_http_response(429, headers, Some(answer::quota_exceeded(config).as_bytes()));
+    }
+
+    /// The request could not be counted.
+    fn uncounted(&self, error: &Error) -> Action {
+        let config = &self.plugin.config;
+        self.plugin.errors.add_one();
+        if !self.plugin.failing.replace(true) {
+            log::warn!("policy {}: requests are not counted: {error}", config.name);
+        }
+        if config.on_error == OnError::Open || config.shadow {
+            return Action::Continue;
+        }
+        let headers = vec![("content-type", "application/problem+json")];
+        self.send_http_response(503, headers, Some(answer::REDUCED_CAPACITY.as_bytes()));
+        Action::Pause
+    }
+}
+
+impl Request for Limiter {
+    fn header(&self, name: &str) -> Option<Vec<u8>> {
+        self.get_http_request_header_bytes(name)
+    }
+
+    fn address(&self) -> Option<Vec<u8>> {
+        self.get_property(vec!["source", "address"])
+    }
+}
+
+// === impl Counter ===
+
+impl Counter {
+    fn define(name: &str) -> Counter {
+        Counter(hostcalls::define_metric(MetricType::Counter, name).ok())
+    }
+
+    fn add_one(&self) {
+        if let Some(id) = self.0 {
+            // A metric is not worth a request.
+            let _ = hostcalls::increment_metric(id, 1);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The plugin's configuration: JSON in, a checked [`Config`] out.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use tinyjson::JsonValue;
+
+/// What the operator wants.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// Where the client's session id stands.
+    pub(crate) source: Source,
+    /// Seconds that a session lives after its last request.
+    pub(crate) ttl: u32,
+    /// The Redis resource.
+    pub(crate) resource: String,
+    /// The request header that tells the upstream who it is.
+    pub(crate) user_header: String,
+    /// The response header by which the upstream starts a session.
+    pub(crate) start_header: String,
+    /// What happens when Redis gives no answer.
+    pub(crate) on_error: OnError,
+}
+
+/// Where a client's session id stands.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// In this cookie; new sessions are told by `set-cookie`.
+    Cookie(String),
+    /// In this header, in lower case; new sessions are told by the same header of the response.
+    Header(String),
+}
+
+/// What happens to a request whose session cannot be looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnError {
+    /// It goes on without a user.
+    Open,
+    /// It is answered with 503.
+    Closed,
+}
+
+/// What is wrong with the configuration, and where.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    field: String,
+    what: &'static str,
+}
+
+/// A year.
+const TTL_MAX: f64 = 366.0 * 86_400.0;
+
+impl Config {
+    /// Reads the configuration; an empty one is all defaults.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Config, Problem> {
+        let text = std::str::from_utf8(bytes).map_err(|_| problem("", "it is not UTF-8"))?;
+        let text = if text.trim().is_empty() { "{}" } else { text };
+        let json: JsonValue = text.parse().map_err(|_| problem("", "it is not JSON"))?;
+        let JsonValue::Object(mut fields) = json else {
+            return Err(problem("", "write an object, such as {\"ttl\": 1800}"));
+        };
+        let config = Config {
+            source: source(&mut fields)?,
+            ttl: ttl(fields.remove("ttl"))?,
+            resource: text_or("resource", fields.remove("resource"), "sessions")?,
+            user_header: header("user_header", fields.remove("user_header"), "x-session-user")?,
+            start_header: header("start_header", fields.remove("start_header"), "x-session-start")?,
+            on_error: match text_or("on_error", fields.remove("on_error"), "closed")?.as_str() {
+                "open" => OnError::Open,
+                "closed" => OnError::Closed,
+                _ => return Err(problem("on_error", "write open or closed")),
+            },
+        };
+        match fields.keys().min() {
+            Some(unknown) => Err(problem(unknown, "there is no such field")),
+            None => Ok(config),
+        }
+    }
+}
+
+fn source(fields: &mut HashMap<String, JsonValue>) -> Result<Source, Problem> {
+    match (fields.remove("cookie"), fields.remove("header")) {
+        (Some(_), Some(_)) => Err(problem("header", "write a cookie or a header, not both")),
+        (None, Some(value)) => header("header", Some(value), "").map(Source::Header),
+        (cookie, None) => {
+            let name = text_or("cookie", cookie, "sid")?;
+            if is_token(&name) { Ok(Source::Cookie(name)) } else { Err(problem("cookie", NAME)) }
+        }
+    }
+}
+
+fn ttl(value: Option<JsonValue>) -> Result<u32, Problem> {
+    match value {
+        None => Ok(1800),
+        Some(JsonValue::Number(number)) if number.fract() == 0.0 && (1.0..=TTL_MAX).contains(&number) => {
+            Ok(number as u32)
+        }
+        Some(_) => Err(problem("ttl", "write a whole number of seconds, from 1 to a year")),
+    }
+}
+
+fn text_or(field: &str, value: Option<JsonValue>, default: &str) -> Result<String, Problem> {
+    match value {
+        None => Ok(default.into()),
+        Some(JsonValue::String(text)) if !text.is_empty() => Ok(text),
+        Some(_) => Err(problem(field, "write a text that is not empty")),
+    }
+}
+
+fn header(field: &str, value: Option<JsonValue>, default: &str) -> Result<String, Problem> {
+    let name = text_or(field, value, default)?;
+    if is_token(&name) { Ok(name.to_ascii_lowercase()) } else { Err(problem(field, NAME)) }
+}
+
+const NAME: &str = "this is not a name that a header or cookie can have";
+
+/// The characters of a header's or cookie's name (RFC 9110, 5.6.2).
+fn is_token(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+fn problem(field: &str, what: &'static str) -> Problem {
+    Problem { field: field.into(), what }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("configuration: ")?;
+        if !self.field.is_empty() {
+            f.write_str(&self.field)?;
+            f.write_str(": ")?;
+        }
+        f.write_str(self.what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_mistake_is_named_with_its_field() {
+        let cases = [
+            ("{", "configuration: it is not JSON"),
+            ("5", "configuration: write an object"),
+            (r#"{"cookie": "a", "header": "b"}"#, "configuration: header: write a cookie or a header"),
+            (r#"{"cookie": "a b"}"#, "configuration: cookie: this is not a name"),
+            (r#"{"header": ""}"#, "configuration: header: write a text"),
+            (r#"{"ttl": 0}"#, "configuration: ttl: write a whole number"),
+            (r#"{"ttl": 1.5}"#, "configuration: ttl: write a whole number"),
+            (r#"{"user_header": "a:b"}"#, "configuration: user_header: this is not a name"),
+            (r#"{"on_error": "maybe"}"#, "configuration: on_error: write open or closed"),
+            (r#"{"tll": 5}"#, "configuration: tll: there is no such field"),
+        ];
+        for (json, expected) in cases {
+            let problem = Config::parse(json.as_bytes()).unwrap_err().to_string();
+            assert!(problem.starts_with(expected), "{json}: {problem}");
+        }
+        assert!(Config::parse(b"\xff").is_err());
+    }
+
+    #[test]
+    fn nothing_means_the_defaults_and_every_field_is_read() {
+        let defaults = Config::parse(b"").unwrap();
+        assert_eq!(defaults.source, Source::Cookie("sid".into()));
+        assert_eq!((defaults.ttl, defaults.on_error), (1800, OnError::Closed));
+        let json = br#"{"header": "X-Session", "ttl": 60, "resource": "r", "user_header": "X-User",
+            "start_header": "X-Start", "on_error": "open"}"#;
+        let expected = Config {
+            source: Source::Header("x-session".into()),
+            ttl: 60,
+            resource: "r".into(),
+            user_header: "x-user".into(),
+            start_header: "x-start".into(),
+            on_error: OnError::Open,
+        };
+        assert_eq!(Config::parse(json), Ok(expected));
+    }
+}

@@ -1,0 +1,6 @@
+#![doc = include_str!("../README.md")]
+
+mod config;
+mod cookie;
+mod filter;
+mod store;
