@@ -1,1 +1,13 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+
+mod commands;
+mod failure;
+mod glob;
+mod keyspace;
+mod members;
+mod number;
+mod reply;
+mod store;
+mod value;
+
+pub use store::{Limits, Store, UnixMillis};
