@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 use crate::labels::*;
 
 /// A family of histograms with the buckets of [`SECONDS`].
-pub type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+pub(crate) type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// Bucket bounds in seconds: fine where a Redis call should be, coarse where a request gives up.
 const SECONDS: [f64; 22] = [

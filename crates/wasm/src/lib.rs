@@ -2,4 +2,34 @@
 
 mod stream;
 
+mod filter;
+mod pool;
+mod vm;
+mod vm_data;
+
+mod body;
+mod context;
+mod header_map;
+mod pairs;
+
+mod exports;
+mod guest_memory;
+mod hostcalls;
+mod shim;
+mod status;
+
+mod cache;
+mod engine;
+mod module;
+mod plugin;
+
+mod error;
+mod limits;
+mod spawner;
+
+pub use engine::EngineOptions;
+pub use error::LoadError;
+pub use filter::{Filter, Verdict, Wants};
+pub use plugin::{HostOptions, LoadedPlugin, PluginHost, PluginStatus};
+pub use pool::{Opened, VmPools};
 pub use stream::{LocalReply, RequestHead, ResponseHead, Stream, StreamInfo, StreamState};

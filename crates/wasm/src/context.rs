@@ -1,0 +1,136 @@
+//! What the host knows of one stream context: a filter's own part of a stream.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use agw_foreign::ContextKey;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::body::Body;
+use crate::stream::Stream;
+
+/// One of the two ways through a filter chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Request,
+    Response,
+}
+
+/// A filter's part of a stream, shared between the filter and its VM.
+#[derive(Debug)]
+pub(crate) struct StreamContext {
+    pub(crate) stream: Arc<Stream>,
+    pub(crate) key: ContextKey,
+    state: Mutex<StreamContextState>,
+    request_resumed: Notify,
+    response_resumed: Notify,
+    failed: AtomicBool,
+    cancel: OnceLock<CancellationToken>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct StreamContextState {
+    pub(crate) request: DirectionState,
+    pub(crate) response: DirectionState,
+}
+
+/// What a filter holds of one direction.
+#[derive(Debug, Default)]
+pub(crate) struct DirectionState {
+    /// Readable while a body callback runs or the filter pauses in one.
+    pub(crate) body: Body,
+    pub(crate) body_visible: bool,
+    /// `continue_stream` was called since the direction's last callback began.
+    resumed: bool,
+}
+
+impl StreamContextState {
+    pub(crate) fn direction(&mut self, direction: Direction) -> &mut DirectionState {
+        match direction {
+            Direction::Request => &mut self.request,
+            Direction::Response => &mut self.response,
+        }
+    }
+}
+
+impl StreamContext {
+    pub(crate) fn new(stream: Arc<Stream>) -> Arc<Self> {
+        Arc::new(StreamContext {
+            stream,
+            key: next_key(),
+            state: Mutex::default(),
+            request_resumed: Notify::new(),
+            response_resumed: Notify::new(),
+            failed: AtomicBool::new(false),
+            cancel: OnceLock::new(),
+        })
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, StreamContextState> {
+        self.state.lock()
+    }
+
+    /// Fires when the stream ends: its foreign calls return `cancelled`.
+    pub(crate) fn cancel(&self) -> &CancellationToken {
+        self.cancel.get_or_init(CancellationToken::new)
+    }
+
+    /// Ends the calls that are under way, if there were any.
+    pub(crate) fn cancel_calls(&self) {
+        if let Some(token) = self.cancel.get() {
+            token.cancel();
+        }
+    }
+
+    pub(crate) fn resume(&self, direction: Direction) {
+        self.state().direction(direction).resumed = true;
+        self.notify(direction).notify_one();
+    }
+
+    /// Forgets a resume from before; called when a callback of this direction begins.
+    pub(crate) fn begin_callback(&self, direction: Direction) {
+        self.state().direction(direction).resumed = false;
+    }
+
+    /// Whether the guest has resumed the direction since its last callback began. Taken once.
+    pub(crate) fn take_resumed(&self, direction: Direction) -> bool {
+        std::mem::take(&mut self.state().direction(direction).resumed)
+    }
+
+    /// Returns once the guest has resumed the direction, or the filter failed.
+    pub(crate) async fn resumed(&self, direction: Direction) {
+        loop {
+            let notified = self.notify(direction).notified();
+            if self.take_resumed(direction) || self.is_failed() {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// The VM is lost: nobody will resume this filter.
+    pub(crate) fn fail(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+        self.request_resumed.notify_one();
+        self.response_resumed.notify_one();
+    }
+
+    pub(crate) fn is_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    fn notify(&self, direction: Direction) -> &Notify {
+        match direction {
+            Direction::Request => &self.request_resumed,
+            Direction::Response => &self.response_resumed,
+        }
+    }
+}
+
+/// A key that no other context of the process has or had.
+pub(crate) fn next_key() -> ContextKey {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    ContextKey(NEXT.fetch_add(1, Ordering::Relaxed))
+}

@@ -1,0 +1,138 @@
+//! `proxy_call_foreign_function`: the way to everything that is not in the ABI.
+//!
+//! Statuses are the ABI's alone (unknown function, undecodable payload, payload too large); whatever a call comes
+//! to is an encoded `Response` with status OK. See `agw_wire`.
+
+use std::sync::Arc;
+
+use agw_foreign::{CallError, CallFuture, Code, Dispatch, Style};
+use agw_wire::{Answer, Response};
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+use wasmtime::{AsContextMut, Caller, Linker, Result};
+
+use super::{Sized, keep, sized};
+use crate::guest_memory::Guest;
+use crate::limits::FOREIGN_BYTES_MAX;
+use crate::shim;
+use crate::status::Status;
+use crate::vm_data::{Event, VmData};
+
+const NAME: &str = "proxy_call_foreign_function";
+
+pub(crate) fn link(linker: &mut Linker<VmData>, suspending: bool) -> Result<()> {
+    if suspending {
+        linker.func_wrap_async(shim::HOST, NAME, |caller: Caller<'_, VmData>, args: Args| {
+            Box::new(suspend(caller, args))
+        })?;
+    } else {
+        linker.func_wrap(shim::HOST, NAME, |caller: Caller<'_, VmData>, a, b, c, d, e, f| {
+            refuse_blocking(caller, (a, b, c, d, e, f))
+        })?;
+    }
+    Ok(())
+}
+
+/// Name, its length, arguments, their length, and the cells for the result's address and size.
+type Args = (u32, u32, u32, u32, u32, u32);
+
+/// What is left to do after a call was taken.
+enum Begun {
+    Done(Status, Bytes),
+    Wait(CallFuture),
+}
+
+/// In a VM that one stream has to itself, a blocking call suspends the guest. The time does not count as CPU time.
+///
+/// If the future is dropped while it waits, the guest unwinds and its VM is lost; the host's own callers never do
+/// that while the process lives (see `Filter`).
+async fn suspend(mut caller: Caller<'_, VmData>, args: Args) -> Result<Sized> {
+    let (status, bytes) = match begin(&mut caller, args)? {
+        Begun::Done(status, bytes) => (status, bytes),
+        Begun::Wait(future) => {
+            let remaining = caller.data().cpu.suspend();
+            let bytes = future.await;
+            caller.data_mut().cpu.resume(remaining);
+            caller.as_context_mut().set_epoch_deadline(remaining);
+            (Status::Ok, bytes.into())
+        }
+    };
+    end(&mut caller, args, status, bytes)
+}
+
+/// In a shared VM every other stream would wait as well.
+fn refuse_blocking(mut caller: Caller<'_, VmData>, args: Args) -> Result<Sized> {
+    let (status, bytes) = match begin(&mut caller, args)? {
+        Begun::Done(status, bytes) => (status, bytes),
+        Begun::Wait(_) => {
+            let plugin = &caller.data().plugin;
+            tracing::warn!(
+                plugin.name = &*plugin.name,
+                "blocking foreign call in a shared VM refused: set vm.mode to exclusive, or call in callback style"
+            );
+            let error = CallError::new(
+                Code::Invalid,
+                "a blocking call needs vm.mode exclusive; or use callback style",
+            );
+            (Status::Ok, Response::from(error).encode().into())
+        }
+    };
+    end(&mut caller, args, status, bytes)
+}
+
+/// Takes the call. A callback-style one is on its way when this returns.
+fn begin(caller: &mut Caller<'_, VmData>, (name, name_len, payload, payload_len, ..): Args) -> Result<Begun> {
+    let guest = Guest::of(caller)?;
+    let name = guest.bytes(name, name_len, "proxy_call_foreign_function: name")?;
+    let payload = guest.bytes(payload, payload_len, "proxy_call_foreign_function: arguments")?;
+    let done = |status| Ok(Begun::Done(status, Bytes::new()));
+    let Ok(name) = std::str::from_utf8(name) else { return done(Status::NotFound) };
+    if payload.len() > FOREIGN_BYTES_MAX {
+        return done(Status::BadArgument);
+    }
+    let (context, site) = guest.data.call_site();
+    let (parent, access) = (site.cancel.clone(), Arc::clone(&guest.data.plugin.access));
+    Ok(match access.call(name, payload, site) {
+        Dispatch::NotFound => Begun::Done(Status::NotFound, Bytes::new()),
+        Dispatch::Undecodable(error) => {
+            tracing::warn!(plugin.name = &*guest.data.plugin.name, foreign.function = name, %error, "undecodable call");
+            Begun::Done(Status::SerializationFailure, Bytes::new())
+        }
+        Dispatch::Cancel(call_id) => {
+            guest.data.calls.cancel(call_id);
+            Begun::Done(Status::Ok, Bytes::new())
+        }
+        Dispatch::Answer { style: Style::Blocking, bytes } => Begun::Done(Status::Ok, bytes.into()),
+        Dispatch::Call { style: Style::Blocking, future } => Begun::Wait(future),
+        Dispatch::Answer { style: Style::Callback, bytes } => {
+            call_back(guest.data, context, &parent, Box::pin(std::future::ready(bytes)))
+        }
+        Dispatch::Call { style: Style::Callback, future } => call_back(guest.data, context, &parent, future),
+    })
+}
+
+/// Enters the call into the VM's table and hands it to the VM's pump.
+fn call_back(data: &mut VmData, context: u32, parent: &CancellationToken, future: CallFuture) -> Begun {
+    let response = if !data.plugin.module.has_foreign_callback {
+        CallError::new(Code::Invalid, "the module does not export proxy_on_foreign_function").into()
+    } else {
+        match data.calls.begin(parent) {
+            Ok((call_id, cancel)) => {
+                data.post(Event::Call { context, call_id, cancel, future });
+                Response { answer: Answer::CallId(call_id), lease: 0 }
+            }
+            Err(full) => CallError::new(Code::Overloaded, full.to_string()).into(),
+        }
+    };
+    Begun::Done(Status::Ok, response.encode().into())
+}
+
+/// Gives the result to the guest; one that is not wanted (both cells 0) is thrown away.
+fn end(caller: &mut Caller<'_, VmData>, args: Args, status: Status, bytes: Bytes) -> Result<Sized> {
+    let (.., data_cell, size_cell) = args;
+    if data_cell == 0 && size_cell == 0 {
+        return sized(status);
+    }
+    let (_, size) = keep(&mut Guest::of(caller)?, bytes, data_cell, size_cell)?;
+    Ok((status.into(), size))
+}
