@@ -11,7 +11,7 @@ use agw_wire::resp::{self, Cursor, ParseError};
 use agw_wire::{Answer, Request, Response};
 
 /// It decodes to one meaning or not at all.
-pub fn request(bytes: &[u8]) {
+pub(crate) fn request(bytes: &[u8]) {
     let Ok(request) = Request::decode(bytes) else { return };
     let canonical = request.encode();
     assert_eq!(Request::decode(&canonical).as_ref(), Ok(&request), "written and read again");
@@ -24,7 +24,7 @@ pub fn request(bytes: &[u8]) {
 }
 
 /// It decodes to one meaning or not at all.
-pub fn response(bytes: &[u8]) {
+pub(crate) fn response(bytes: &[u8]) {
     let Ok(response) = Response::decode(bytes) else { return };
     // Id 0 is written as no field: the host never gives it.
     if response.answer != Answer::CallId(0) {
@@ -36,7 +36,7 @@ pub fn response(bytes: &[u8]) {
 }
 
 /// The two readers agree on where a reply ends, and neither reads past it.
-pub fn resp_parse(bytes: &[u8]) {
+pub(crate) fn resp_parse(bytes: &[u8]) {
     let mut cursor = Cursor::new(bytes);
     let skipped = cursor.skip();
     match resp::parse(bytes) {
