@@ -1,1 +1,22 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+
+mod access_log;
+mod bind;
+mod body;
+mod chain;
+mod connection;
+mod error;
+mod exchange;
+mod head;
+mod limits;
+mod proxy;
+mod reply;
+mod router;
+mod runtime;
+mod stats;
+mod upstream;
+mod worker;
+
+pub use error::{BindError, RuntimeError, SpawnError};
+pub use proxy::{Bound, Proxy, ProxyOptions};
+pub use runtime::Runtime;

@@ -1,0 +1,130 @@
+//! Listener sockets: one per worker and address.
+//!
+//! `SO_REUSEPORT` lets each worker have its own socket, but it would also let a second gateway of the same user share
+//! the port without a word. So the first socket of an address binds without it, which fails if anyone has the port,
+//! and turns it on afterwards: the sockets of the other workers then join. There is no moment at which a second
+//! process could get in between, since its first socket is exclusive too.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use agw_config::Listener;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::error::BindError;
+use crate::limits::BACKLOG;
+
+/// One listener's sockets, one per worker, all on the same address.
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    /// With the port that was chosen, if the configured one was 0.
+    pub(crate) address: SocketAddr,
+    /// As many as there are workers.
+    pub(crate) sockets: Vec<TcpListener>,
+}
+
+/// Binds `workers` sockets to the listener's address.
+pub(crate) fn bind(listener: &Listener, workers: usize) -> Result<Sockets, BindError> {
+    sockets(listener.address, workers).map_err(|source| {
+        let (listener, address) = (listener.name.clone(), listener.address);
+        match source.kind() {
+            io::ErrorKind::AddrInUse => BindError::InUse { listener, address, source },
+            _ => BindError::Refused { listener, address, source },
+        }
+    })
+}
+
+fn sockets(wanted: SocketAddr, workers: usize) -> io::Result<Sockets> {
+    let first = socket(wanted)?;
+    first.bind(&wanted.into())?;
+    first.set_reuse_port(true)?;
+    let address = first.local_addr()?.as_socket().unwrap_or(wanted);
+    let mut bound = vec![first];
+    for _ in 1..workers {
+        let next = socket(address)?;
+        next.set_reuse_port(true)?;
+        next.bind(&address.into())?;
+        bound.push(next);
+    }
+    // Nobody listens before all are bound: a connection must not reach a socket that is about to be given up.
+    let mut sockets = Vec::with_capacity(bound.len());
+    for socket in bound {
+        socket.listen(BACKLOG)?;
+        sockets.push(socket.into());
+    }
+    Ok(Sockets { address, sockets })
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Connections of an earlier run that linger in TIME_WAIT must not hold the port.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn listener(address: SocketAddr) -> Listener {
+        Listener {
+            name: "main".into(),
+            address,
+            header_bytes_max: 8192,
+            headers_max: 100,
+            header_timeout: Duration::from_secs(1),
+            idle_timeout: Duration::from_secs(1),
+            connections_max: 10,
+        }
+    }
+
+    fn any_port() -> SocketAddr {
+        ([127, 0, 0, 1], 0).into()
+    }
+
+    #[test]
+    fn a_port_that_another_gateway_holds_is_an_error() {
+        let first = bind(&listener(any_port()), 2).unwrap();
+        let error = bind(&listener(first.address), 2).unwrap_err();
+        assert!(matches!(error, BindError::InUse { .. }), "{error:?}");
+        assert!(error.to_string().contains(&first.address.to_string()), "{error}");
+    }
+
+    #[test]
+    fn a_port_that_an_ordinary_socket_holds_is_an_error() {
+        let holder = TcpListener::bind(any_port()).unwrap();
+        let error = bind(&listener(holder.local_addr().unwrap()), 1).unwrap_err();
+        assert!(matches!(error, BindError::InUse { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_refused_with_its_cause() {
+        let error = bind(&listener("192.0.2.1:80".parse().unwrap()), 1).unwrap_err();
+        assert!(matches!(error, BindError::Refused { .. }), "{error:?}");
+        assert!(std::error::Error::source(&error).is_some());
+    }
+
+    #[test]
+    fn port_zero_gives_all_workers_the_same_port() {
+        let bound = bind(&listener(any_port()), 3).unwrap();
+        assert_ne!(bound.address.port(), 0);
+        for socket in &bound.sockets {
+            assert_eq!(socket.local_addr().unwrap(), bound.address);
+        }
+        TcpStream::connect(bound.address).unwrap();
+    }
+
+    #[test]
+    fn a_released_port_can_be_bound_again_at_once() {
+        let bound = bind(&listener(any_port()), 2).unwrap();
+        let client = TcpStream::connect(bound.address).unwrap();
+        let address = bound.address;
+        drop(bound);
+        drop(client);
+        bind(&listener(address), 2).unwrap();
+    }
+}

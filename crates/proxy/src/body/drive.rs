@@ -1,0 +1,341 @@
+//! Pulls a body through the filters of one direction.
+//!
+//! Each filter has a buffer of its own: a chunk is appended to it, and the filter's callback sees all of it. Continue
+//! moves what the buffer holds to the next filter, Pause leaves it there until more comes or the filter resumes. So
+//! several filters may hold parts of one body, and the order of bytes is kept: what is behind never overtakes.
+//!
+//! A body is driven by whoever pulls it. [`Driven`] holds the future, and a slot for one frame: while the frame has
+//! not been taken, the future does not go on.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use agw_wasm::{Stream, Verdict};
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::Frame;
+
+use super::BodyError;
+use crate::chain::BodyFilter;
+
+/// One step of a source.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    /// A chunk, and whether it is the last thing of the body.
+    Data(Bytes, bool),
+    /// The trailers, which are always the last.
+    Trailers(HeaderMap),
+}
+
+/// Where a driven body comes from. Nothing is asked of it after its last piece.
+pub(crate) trait Pieces {
+    /// The next piece.
+    ///
+    /// # Cancel safety
+    /// Safe: no piece is lost.
+    async fn next(&mut self) -> Result<Piece, BodyError>;
+}
+
+/// Which way the body goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Request,
+    Response,
+}
+
+/// A body that is being driven through filters.
+pub(crate) struct Driven {
+    slot: Rc<Slot>,
+    /// `None` once it has returned.
+    driver: Option<Pin<Box<dyn Future<Output = Result<(), BodyError>>>>>,
+}
+
+/// What the chain lets out first.
+#[derive(Debug)]
+pub(crate) enum First {
+    /// The whole body, which has no trailers.
+    Whole(Bytes),
+    /// Its beginning, which stays where it is: the rest is to be streamed.
+    Part,
+}
+
+#[derive(Default)]
+struct Slot {
+    frame: RefCell<Option<Frame<Bytes>>>,
+    /// The frame is the body's last.
+    last: Cell<bool>,
+}
+
+/// Drives `source` through `filters`, in their order. A filter may hold up to `buffer_max` bytes.
+pub(crate) fn drive<F, S>(direction: Direction, source: S, filters: Vec<F>, buffer_max: usize, stream: Arc<Stream>) -> Driven
+where
+    F: BodyFilter + 'static,
+    S: Pieces + 'static,
+{
+    let slot = Rc::new(Slot::default());
+    let stages = filters.into_iter().map(|filter| Stage { filter, paused: false, ended: false }).collect();
+    let drive = Drive { direction, source, stages, buffer_max, stream, slot: Rc::clone(&slot), trailers_at: None, source_ended: false, bytes: 0 };
+    Driven { slot, driver: Some(Box::pin(drive.run())) }
+}
+
+// === impl Driven ===
+
+impl Driven {
+    /// As [`http_body::Body::poll_frame`].
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.poll_filled(cx) {
+            Poll::Ready(Ok(true)) => Poll::Ready(self.slot.frame.borrow_mut().take().map(Ok)),
+            Poll::Ready(Ok(false)) => Poll::Ready(None),
+            Poll::Ready(Err(error)) => Poll::Ready(Some(Err(error))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Whether there is nothing more to come.
+    pub(crate) fn is_end(&self) -> bool {
+        self.slot.frame.borrow().is_none() && (self.slot.last.get() || self.driver.is_none())
+    }
+
+    /// Waits until the chain lets something out, or ends.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(crate) async fn first(&mut self) -> Result<First, BodyError> {
+        let filled = poll_fn(|cx| self.poll_filled(cx)).await?;
+        if !filled {
+            return Ok(First::Whole(Bytes::new()));
+        }
+        if !self.slot.last.get() {
+            return Ok(First::Part);
+        }
+        let frame = self.slot.frame.borrow_mut().take();
+        match frame.map(Frame::into_data) {
+            Some(Ok(bytes)) => Ok(First::Whole(bytes)),
+            Some(Err(trailers)) => {
+                *self.slot.frame.borrow_mut() = Some(trailers);
+                Ok(First::Part)
+            }
+            None => Ok(First::Whole(Bytes::new())),
+        }
+    }
+
+    /// Drives on until the slot is filled (true) or the body is over (false).
+    fn poll_filled(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, BodyError>> {
+        if self.slot.frame.borrow().is_some() {
+            return Poll::Ready(Ok(true));
+        }
+        let Some(driver) = &mut self.driver else { return Poll::Ready(Ok(false)) };
+        if let Poll::Ready(result) = driver.as_mut().poll(cx) {
+            self.driver = None;
+            result?;
+            let filled = self.slot.frame.borrow().is_some();
+            return Poll::Ready(Ok(filled));
+        }
+        if self.slot.frame.borrow().is_some() { Poll::Ready(Ok(true)) } else { Poll::Pending }
+    }
+}
+
+impl fmt::Debug for Driven {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driven").field("end", &self.is_end()).finish_non_exhaustive()
+    }
+}
+
+/// One filter's place.
+struct Stage<F> {
+    filter: F,
+    /// It said Pause and holds what is in its buffer.
+    paused: bool,
+    /// It has seen the end of the body.
+    ended: bool,
+}
+
+/// The driver's state.
+struct Drive<F, S> {
+    direction: Direction,
+    source: S,
+    stages: Vec<Stage<F>>,
+    buffer_max: usize,
+    stream: Arc<Stream>,
+    slot: Rc<Slot>,
+    /// The stage in front of which the trailers wait for it to resume.
+    trailers_at: Option<usize>,
+    source_ended: bool,
+    bytes: u64,
+}
+
+/// What the driver waits for.
+enum Event {
+    Piece(Piece),
+    Resumed(usize),
+}
+
+// === impl Drive ===
+
+impl<F: BodyFilter, S: Pieces> Drive<F, S> {
+    async fn run(mut self) -> Result<(), BodyError> {
+        while !self.source_ended || self.stages.iter().any(|stage| stage.paused) {
+            match self.event().await? {
+                Event::Piece(Piece::Data(bytes, end)) => {
+                    self.source_ended = end;
+                    self.count(bytes.len());
+                    self.flow(0, bytes, end).await?;
+                }
+                Event::Piece(Piece::Trailers(trailers)) => {
+                    self.source_ended = true;
+                    self.show_trailers(trailers);
+                    self.flow_trailers(0).await?;
+                }
+                Event::Resumed(index) => self.resume(index).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// An end that was asked for comes first, then what is held, then what is new.
+    async fn event(&mut self) -> Result<Event, BodyError> {
+        let (stream, stages, source) = (&self.stream, &self.stages, &mut self.source);
+        let paused = stages.iter().any(|stage| stage.paused);
+        tokio::select! {
+            biased;
+            () = stream.interrupted() => Err(BodyError::Interrupted),
+            index = any_resumed(stages), if paused => Ok(Event::Resumed(index)),
+            piece = source.next(), if !self.source_ended => piece.map(Event::Piece),
+        }
+    }
+
+    /// Passes `data` through the filters from `from` on, and lets out what is left.
+    async fn flow(&mut self, from: usize, mut data: Bytes, end: bool) -> Result<(), BodyError> {
+        for stage in self.stages.iter_mut().skip(from) {
+            if !stage.filter.wants_body() {
+                continue;
+            }
+            if data.is_empty() && !end {
+                return Ok(());
+            }
+            if stage.filter.held().saturating_add(data.len()) > self.buffer_max {
+                return Err(BodyError::BufferFull);
+            }
+            stage.ended = end;
+            match stage.filter.body(data, end).await {
+                Verdict::Continue => {
+                    stage.paused = false;
+                    data = stage.filter.take();
+                }
+                Verdict::Pause => {
+                    stage.paused = true;
+                    return Ok(());
+                }
+                Verdict::Interrupted => return Err(BodyError::Interrupted),
+            }
+        }
+        self.emit(data, end).await;
+        Ok(())
+    }
+
+    /// Passes the trailers through the filters from `from` on, each filter's held bytes before them.
+    async fn flow_trailers(&mut self, from: usize) -> Result<(), BodyError> {
+        for index in from..self.stages.len() {
+            let Some(stage) = self.stages.get_mut(index) else { break };
+            if stage.filter.wants_trailers() {
+                match stage.filter.trailers().await {
+                    Verdict::Continue => stage.paused = false,
+                    Verdict::Pause => stage.paused = true,
+                    Verdict::Interrupted => return Err(BodyError::Interrupted),
+                }
+            }
+            if stage.paused {
+                self.trailers_at = Some(index);
+                return Ok(());
+            }
+            let held = stage.filter.take();
+            self.flow(index + 1, held, false).await?;
+        }
+        self.emit_trailers().await;
+        Ok(())
+    }
+
+    /// The filter at `index` lets go what it held.
+    async fn resume(&mut self, index: usize) -> Result<(), BodyError> {
+        let Some(stage) = self.stages.get_mut(index) else { return Ok(()) };
+        stage.paused = false;
+        let (held, ended) = (stage.filter.take(), stage.ended);
+        self.flow(index + 1, held, ended).await?;
+        if self.trailers_at == Some(index) {
+            self.trailers_at = None;
+            self.flow_trailers(index + 1).await?;
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+        let info = &mut self.stream.state().info;
+        match self.direction {
+            Direction::Request => info.request_bytes = self.bytes,
+            Direction::Response => info.response_bytes = self.bytes,
+        }
+    }
+
+    fn show_trailers(&self, trailers: HeaderMap) {
+        let mut state = self.stream.state();
+        match self.direction {
+            Direction::Request => state.request_trailers = Some(trailers),
+            Direction::Response => state.response_trailers = Some(trailers),
+        }
+    }
+
+    async fn emit_trailers(&self) {
+        let trailers = {
+            let state = self.stream.state();
+            match self.direction {
+                Direction::Request => state.request_trailers.clone(),
+                Direction::Response => state.response_trailers.clone(),
+            }
+        };
+        self.put(Frame::trailers(trailers.unwrap_or_default()), true).await;
+    }
+
+    async fn emit(&self, data: Bytes, end: bool) {
+        if !data.is_empty() {
+            self.put(Frame::data(data), end).await;
+        }
+    }
+
+    /// Waits until the slot is free. No waker is needed: whoever frees it is also who polls this future.
+    async fn put(&self, frame: Frame<Bytes>, last: bool) {
+        let mut frame = Some(frame);
+        poll_fn(|_| {
+            let mut slot = self.slot.frame.borrow_mut();
+            if slot.is_some() {
+                return Poll::Pending;
+            }
+            *slot = frame.take();
+            self.slot.last.set(last);
+            Poll::Ready(())
+        })
+        .await;
+    }
+}
+
+/// The first of the paused filters that resumes.
+///
+/// # Cancel safety
+/// Safe, as [`BodyFilter::resumed`] is.
+async fn any_resumed<F: BodyFilter>(stages: &[Stage<F>]) -> usize {
+    let paused = stages.iter().enumerate().filter(|(_, stage)| stage.paused);
+    let mut waits: Vec<_> = paused.map(|(index, stage)| (index, Box::pin(stage.filter.resumed()))).collect();
+    poll_fn(|cx| {
+        let done = waits.iter_mut().find_map(|(index, wait)| wait.as_mut().poll(cx).is_ready().then_some(*index));
+        done.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests;

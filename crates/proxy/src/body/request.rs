@@ -1,0 +1,125 @@
+//! The request's body, as the upstream connection pulls it.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::drive::{Pieces, Piece};
+use super::{BodyError, Driven, Meter};
+
+/// What goes upstream. Dropping it ends the reading of the client's body.
+#[derive(Debug)]
+pub(crate) struct RequestBody {
+    kind: Kind,
+    meter: Option<Rc<Meter>>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Empty,
+    Plain { incoming: Incoming, limit: u64 },
+    Whole(Option<Bytes>),
+    Driven(Driven),
+}
+
+impl RequestBody {
+    /// No body.
+    pub(crate) fn empty() -> Self {
+        RequestBody { kind: Kind::Empty, meter: None }
+    }
+
+    /// The client's, untouched, at most `limit` bytes of it.
+    pub(crate) fn plain(incoming: Incoming, limit: u64, meter: Rc<Meter>) -> Self {
+        RequestBody { kind: Kind::Plain { incoming, limit }, meter: Some(meter) }
+    }
+
+    /// What the filters made of it, all here.
+    pub(crate) fn whole(bytes: Bytes) -> Self {
+        RequestBody { kind: Kind::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())), meter: None }
+    }
+
+    /// What the filters make of it as it comes.
+    pub(crate) fn driven(driven: Driven, meter: Rc<Meter>) -> Self {
+        RequestBody { kind: Kind::Driven(driven), meter: Some(meter) }
+    }
+
+    /// Its length, if that is known before it has been read.
+    pub(crate) fn known_length(&self) -> Option<u64> {
+        if let Kind::Empty = self.kind { Some(0) } else { self.size_hint().exact() }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let RequestBody { kind, meter } = self.get_mut();
+        let polled = match kind {
+            Kind::Empty => return Poll::Ready(None),
+            Kind::Whole(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Plain { incoming, limit } => match Pin::new(incoming).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    let bytes = frame.data_ref().map_or(0, Bytes::len);
+                    let counted = meter.as_ref().map_or(Ok(()), |meter| meter.add(bytes, *limit));
+                    Poll::Ready(Some(counted.map(|()| frame)))
+                }
+                Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(BodyError::Source(error)))),
+                Poll::Ready(None) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            },
+            Kind::Driven(driven) => driven.poll_next(cx),
+        };
+        if let (Poll::Ready(Some(Err(error))), Some(meter)) = (&polled, meter) {
+            meter.fault.set(Some(error.fault()));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Empty => true,
+            Kind::Plain { incoming, .. } => incoming.is_end_stream(),
+            Kind::Whole(bytes) => bytes.is_none(),
+            Kind::Driven(driven) => driven.is_end(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Plain { incoming, .. } => incoming.size_hint(),
+            Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Kind::Driven(_) => SizeHint::new(),
+        }
+    }
+}
+
+/// The client's body, as a chain pulls it.
+#[derive(Debug)]
+pub(crate) struct RequestSource {
+    pub(crate) incoming: Incoming,
+    pub(crate) limit: u64,
+    pub(crate) meter: Rc<Meter>,
+}
+
+impl Pieces for RequestSource {
+    async fn next(&mut self) -> Result<Piece, BodyError> {
+        match self.incoming.frame().await {
+            None => Ok(Piece::Data(Bytes::new(), true)),
+            Some(Err(error)) => Err(BodyError::Source(error)),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(bytes) => {
+                    self.meter.add(bytes.len(), self.limit)?;
+                    Ok(Piece::Data(bytes, self.incoming.is_end_stream()))
+                }
+                Err(frame) => Ok(Piece::Trailers(frame.into_trailers().unwrap_or_default())),
+            },
+        }
+    }
+}

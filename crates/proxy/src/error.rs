@@ -1,0 +1,65 @@
+//! What can go wrong before the first request.
+
+use std::io;
+use std::net::SocketAddr;
+
+/// A listener could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// Another socket has the port, of this gateway or of another process.
+    #[error("listener `{listener}`: {address} is taken by another process; stop it or choose another port")]
+    InUse {
+        /// Name of the listener.
+        listener: String,
+        /// What it wanted.
+        address: SocketAddr,
+        /// The system's word.
+        #[source]
+        source: io::Error,
+    },
+    /// The system refused for another reason.
+    #[error("listener `{listener}`: cannot listen on {address}")]
+    Refused {
+        /// Name of the listener.
+        listener: String,
+        /// What it wanted.
+        address: SocketAddr,
+        /// The system's word.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A worker could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start worker {worker}")]
+pub struct SpawnError {
+    /// Its index.
+    pub worker: usize,
+    /// The system's word.
+    #[source]
+    pub source: io::Error,
+}
+
+/// A snapshot and the plugins that came with it do not fit.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RuntimeError {
+    /// No such plugin was loaded.
+    #[error("route `{route}` names the plugin `{plugin}`, which is not loaded")]
+    PluginNotLoaded {
+        /// Name of the route.
+        route: String,
+        /// Name of the plugin.
+        plugin: String,
+    },
+    /// No such cluster is in the snapshot.
+    #[error("route `{route}` names the cluster `{cluster}`, which does not exist")]
+    NoSuchCluster {
+        /// Name of the route.
+        route: String,
+        /// Name of the cluster.
+        cluster: String,
+    },
+}

@@ -1,0 +1,345 @@
+//! One request, from its head to its log line.
+//!
+//! [`serve`] checks the head and finds the route. A route without plugins takes [`plain`]: head and body go straight
+//! through. One with plugins takes [`filtered`]. Both end in a response whose body owns the [`Exchange`]; when that is
+//! dropped, for whatever reason, the exchange ends: the filters finish, the log line is written, the metrics counted.
+
+mod filtered;
+mod plain;
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::SystemTime;
+
+use agw_wasm::ResponseHead;
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::uri::PathAndQuery;
+use http::{Method, Request, Response, StatusCode};
+use http_body::Body;
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::access_log::Entry;
+use crate::body::{Fault, Meter, RequestBody, ResponseBody, ResponseSource};
+use crate::chain::Chain;
+use crate::connection::{Connection, Cut};
+use crate::head;
+use crate::limits::REPLY_GRACE;
+use crate::reply::{self, Problem, Reply};
+use crate::runtime::RouteState;
+use crate::upstream::{SendError, echo};
+
+/// The stream is closed without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the stream was reset")]
+pub(crate) struct Reset;
+
+/// What is known of a request while it is served, and logged when it ends.
+pub(crate) struct Exchange {
+    connection: Rc<Connection>,
+    route: Option<Rc<RouteState>>,
+    chain: Option<Chain>,
+    method: Method,
+    /// As the client sent it.
+    path: PathAndQuery,
+    request_id: HeaderValue,
+    started: SystemTime,
+    started_at: Instant,
+    deadline: Instant,
+    meter: Option<Rc<Meter>>,
+    status: u16,
+    details: Cow<'static, str>,
+    flags: &'static str,
+    response_bytes: u64,
+    upstream: Option<SocketAddr>,
+    /// Whether the response went out whole, or why it did not is known.
+    settled: bool,
+}
+
+/// Why a request gets no response from upstream.
+pub(crate) enum Halt {
+    /// The gateway answers.
+    Problem(Problem),
+    /// A filter answered, or reset the stream.
+    Interrupted,
+}
+
+impl From<Problem> for Halt {
+    fn from(problem: Problem) -> Self {
+        Halt::Problem(problem)
+    }
+}
+
+/// Answers one request.
+///
+/// # Cancel safety
+/// Dropping the future ends the exchange: its filters finish, its upstream connection is closed, and its log line has
+/// the flag `DC`.
+pub(crate) async fn serve(
+    request: Request<Incoming>,
+    connection: Rc<Connection>,
+) -> Result<Response<ResponseBody>, Reset> {
+    let (parts, incoming) = request.into_parts();
+    let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let mut exchange = Exchange::begin(connection, parts.method.clone(), path);
+    let mut arrived = match head::arrive(parts, exchange.connection.local) {
+        Ok(arrived) => arrived,
+        Err(problem) => return Ok(exchange.answer(problem)),
+    };
+    exchange.request_id = head::settle_request_id(&mut arrived.headers);
+    head::add_forwarded(&mut arrived.headers, &exchange.connection.forwarded_for);
+
+    let generation = exchange.connection.worker.generation();
+    let host = arrived.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+    let Some(route) = generation.find(host, arrived.path.path()) else {
+        return Ok(exchange.answer(reply::ROUTE_NOT_FOUND));
+    };
+    exchange.take_route(route);
+    if head::content_length(&arrived.headers).is_some_and(|length| length > route.route.request_body_bytes_max) {
+        return Ok(exchange.answer(reply::REQUEST_TOO_LARGE));
+    }
+    if route.plugins.is_empty() {
+        plain::run(exchange, arrived, incoming).await
+    } else {
+        Box::pin(filtered::run(exchange, generation, arrived, incoming)).await
+    }
+}
+
+/// Logs and counts a head that hyper answered itself, because it could not be read.
+pub(crate) fn refused(connection: &Rc<Connection>, error: &hyper::Error) {
+    let mut exchange = Exchange::begin(Rc::clone(connection), Method::default(), PathAndQuery::from_static("/"));
+    exchange.status = if error.is_parse_too_large() { 431 } else { 400 };
+    exchange.details = if error.is_parse_too_large() { "request_head_too_large" } else { "request_head_broken" }.into();
+    exchange.settled = true;
+}
+
+// === impl Exchange ===
+
+impl Exchange {
+    fn begin(connection: Rc<Connection>, method: Method, path: PathAndQuery) -> Box<Self> {
+        connection.exchange_begins();
+        let started_at = Instant::now();
+        Box::new(Exchange {
+            connection,
+            route: None,
+            chain: None,
+            method,
+            path,
+            request_id: HeaderValue::from_static(""),
+            started: SystemTime::now(),
+            started_at,
+            deadline: started_at,
+            meter: None,
+            status: 0,
+            details: Cow::Borrowed(""),
+            flags: "",
+            response_bytes: 0,
+            upstream: None,
+            settled: false,
+        })
+    }
+
+    fn take_route(&mut self, route: &Rc<RouteState>) {
+        self.deadline = self.started_at + route.route.timeout;
+        self.route = Some(Rc::clone(route));
+    }
+
+    /// The request's body, untouched.
+    fn plain_body(&mut self, incoming: Incoming, limit: u64) -> RequestBody {
+        if incoming.is_end_stream() {
+            return RequestBody::empty();
+        }
+        RequestBody::plain(incoming, limit, self.meter())
+    }
+
+    fn meter(&mut self) -> Rc<Meter> {
+        Rc::clone(self.meter.get_or_insert_default())
+    }
+
+    /// Sends the request to the route's cluster and waits for the head of its response, at most until the deadline.
+    async fn dispatch(&mut self, request: Request<RequestBody>) -> Result<(ResponseHead, ResponseSource), Halt> {
+        let Some(route) = self.route.clone() else { return Err(reply::ROUTE_NOT_FOUND.into()) };
+        if route.upstream.is_echo() {
+            let echoed = self.connection.before(self.deadline, Box::pin(echo(request))).await;
+            return match echoed.ok_or(reply::ROUTE_TIMEOUT)? {
+                Ok((head, body)) => Ok((head, ResponseSource::Whole(body))),
+                Err(error) => Err(body_halt(error.fault())),
+            };
+        }
+        let before = Instant::now();
+        let sent = self.connection.before(self.deadline, route.upstream.send(request)).await;
+        let (response, lease) = match sent.ok_or(reply::ROUTE_TIMEOUT)? {
+            Ok(answered) => answered,
+            Err(error) => return Err(self.send_failed(&error)),
+        };
+        route.stats.upstream_answered(before.elapsed());
+        self.upstream = lease.peer();
+        let (parts, incoming) = response.into_parts();
+        // The gateway asked for no upgrade, so 101 is no answer to its request.
+        if parts.status.is_informational() {
+            return Err(reply::UPSTREAM_PROTOCOL_ERROR.into());
+        }
+        let mut head = ResponseHead { status: parts.status, headers: parts.headers };
+        head::strip_hop_by_hop(&mut head.headers);
+        Ok((head, ResponseSource::Upstream { incoming, lease: Some(lease) }))
+    }
+
+    /// What to answer if nothing came from upstream. The request's body may be to blame.
+    fn send_failed(&self, error: &SendError) -> Halt {
+        if let Some(fault) = self.meter.as_ref().and_then(|meter| meter.fault.get()) {
+            return body_halt(fault);
+        }
+        tracing::debug!(error = error as &dyn std::error::Error, "no response from upstream");
+        let problem = match error {
+            SendError::Connect { .. } => reply::UPSTREAM_CONNECT_FAILED,
+            SendError::Exchange(error) if error.is_parse() => reply::UPSTREAM_PROTOCOL_ERROR,
+            SendError::Exchange(_) => reply::UPSTREAM_RESET,
+        };
+        problem.into()
+    }
+
+    /// Answers with a reply that no filter sees.
+    fn answer(mut self: Box<Self>, reply: impl Into<Reply>) -> Response<ResponseBody> {
+        let reply = reply.into();
+        self.details = reply.details;
+        self.flags = reply.flags;
+        let source = self.reply_source(reply.body);
+        let mut response = self.respond(reply.head, source);
+        if reply.close {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    /// A reply's body; a HEAD request gets none.
+    fn reply_source(&self, body: bytes::Bytes) -> ResponseSource {
+        let wanted = self.method != Method::HEAD;
+        ResponseSource::Whole(if wanted { body } else { bytes::Bytes::new() })
+    }
+
+    /// The response, with a body that no filter wants any more.
+    fn respond(mut self: Box<Self>, head: ResponseHead, source: ResponseSource) -> Response<ResponseBody> {
+        self.response_begins(head.status);
+        assemble(head, ResponseBody::plain(source, self))
+    }
+
+    fn response_begins(&mut self, status: StatusCode) {
+        self.status = status.as_u16();
+        self.connection.response_begins(self.deadline.max(Instant::now() + REPLY_GRACE));
+    }
+
+    /// So many bytes of the response's body have gone out.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.response_bytes += bytes as u64;
+    }
+
+    /// The response has gone out whole.
+    pub(crate) fn completed(&mut self) {
+        self.settled = true;
+    }
+
+    /// The response breaks off, and why.
+    pub(crate) fn failed(&mut self, details: &'static str, flags: &'static str) {
+        if !self.settled {
+            self.settled = true;
+            self.details = Cow::Borrowed(details);
+            self.flags = flags;
+        }
+    }
+
+    /// Whether a filter has reset the stream, from whatever callback.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.chain.as_ref().is_some_and(|chain| chain.stream.is_interrupted())
+    }
+
+    /// The client left, or the gateway closed the connection.
+    fn broke_off(&mut self) {
+        let (details, flags) = match self.connection.cut() {
+            Some(Cut::ResponseTimeout) => ("response_timeout", "UT"),
+            Some(Cut::Drained) => ("drain_timeout", ""),
+            _ => ("downstream_remote_disconnect", "DC"),
+        };
+        self.details = Cow::Borrowed(details);
+        self.flags = flags;
+    }
+
+    /// Filters read what became of the exchange in their log callback, so they learn it before they are dropped.
+    fn finish_filters(&mut self, request_bytes: u64) {
+        let Some(chain) = self.chain.take() else { return };
+        let info = &mut chain.stream.state().info;
+        info.request_bytes = request_bytes;
+        info.response_bytes = self.response_bytes;
+        info.code_details = self.details.to_string();
+        info.response_flags = self.flags;
+        info.upstream = self.upstream;
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.broke_off();
+        }
+        let request_bytes = self.meter.as_ref().map_or(0, |meter| meter.bytes.get());
+        self.finish_filters(request_bytes);
+        let now = Instant::now();
+        let duration = now - self.started_at;
+        let worker = &self.connection.worker;
+        let stats = self.route.as_ref().map_or(&worker.unmatched, |route| &route.stats);
+        stats.ended(&self.method, self.status, duration);
+        worker.log(&Entry {
+            time: self.started,
+            listener: &self.connection.entrance.name,
+            route: self.route.as_ref().map_or("none", |route| &route.name),
+            method: self.method.as_str(),
+            path: self.path.as_str(),
+            status: self.status,
+            details: &self.details,
+            flags: self.flags,
+            duration_ms: duration,
+            request_bytes,
+            response_bytes: self.response_bytes,
+            upstream: self.upstream,
+            request_id: self.request_id.to_str().unwrap_or_default(),
+            source: self.connection.peer,
+        });
+        self.connection.exchange_ends(now);
+    }
+}
+
+/// What a fault of the request's body comes to.
+fn body_halt(fault: Fault) -> Halt {
+    match fault {
+        Fault::TooLarge => reply::REQUEST_TOO_LARGE.into(),
+        Fault::BufferFull => reply::REQUEST_BUFFER_FULL.into(),
+        Fault::Source => reply::REQUEST_BODY_BROKEN.into(),
+        Fault::Interrupted => Halt::Interrupted,
+    }
+}
+
+/// A request for upstream. The body says how it is framed, whatever the headers said.
+fn upstream_request(
+    method: Method,
+    path: PathAndQuery,
+    mut headers: HeaderMap,
+    body: RequestBody,
+) -> Request<RequestBody> {
+    // Said outright, because hyper takes a GET of unknown length for one without body.
+    if body.known_length().is_none() {
+        headers.remove(CONTENT_LENGTH);
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    let mut request = Request::new(body);
+    *request.method_mut() = method;
+    *request.uri_mut() = path.into();
+    *request.headers_mut() = headers;
+    request
+}
+
+fn assemble(head: ResponseHead, body: ResponseBody) -> Response<ResponseBody> {
+    let mut response = Response::new(body);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    response
+}

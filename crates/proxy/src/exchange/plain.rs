@@ -1,0 +1,27 @@
+//! A request without filters: nothing is looked at, nothing is held.
+
+use http::Response;
+use hyper::body::Incoming;
+
+use super::{Exchange, Halt, Reset, upstream_request};
+use crate::body::ResponseBody;
+use crate::head::Arrived;
+
+pub(super) async fn run(
+    mut exchange: Box<Exchange>,
+    arrived: Arrived,
+    incoming: Incoming,
+) -> Result<Response<ResponseBody>, Reset> {
+    let limit = exchange.route.as_ref().map_or(0, |route| route.route.request_body_bytes_max);
+    let body = exchange.plain_body(incoming, limit);
+    let request = upstream_request(arrived.method, arrived.path, arrived.headers, body);
+    match exchange.dispatch(request).await {
+        Ok((head, source)) => {
+            exchange.details = "via_upstream".into();
+            Ok(exchange.respond(head, source))
+        }
+        Err(Halt::Problem(problem)) => Ok(exchange.answer(problem)),
+        // Without filters nobody interrupts.
+        Err(Halt::Interrupted) => Err(Reset),
+    }
+}

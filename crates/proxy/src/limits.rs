@@ -1,0 +1,47 @@
+//! Bounds that are not configured, and what happens at each.
+
+use std::time::Duration;
+
+/// Requests that were handed to a kept connection but never written, because the peer had closed it, go to another
+/// connection this often; then the request is answered with 502.
+pub(crate) const UNSENT_ATTEMPTS_MAX: usize = 3;
+
+/// Bytes of access log that wait for the writer; lines beyond it are dropped and counted.
+pub(crate) const ACCESS_LOG_BYTES_MAX: usize = 4 << 20;
+
+/// How long the access log's writer collects lines before it writes them.
+pub(crate) const ACCESS_LOG_GATHER: Duration = Duration::from_millis(5);
+
+/// A reply made at the exchange's deadline has this long to pass the filters and reach the client; then the
+/// connection is closed.
+pub(crate) const REPLY_GRACE: Duration = Duration::from_secs(1);
+
+/// How long connections that outlived the drain have to notice that they were closed.
+pub(crate) const CLOSE_GRACE: Duration = Duration::from_secs(1);
+
+/// How long the root contexts of a worker's VMs have to say that they are done.
+pub(crate) const VM_SHUTDOWN: Duration = Duration::from_secs(5);
+
+/// After a failed accept (no file descriptors, say) the listener rests for this long.
+pub(crate) const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+
+/// How often a worker looks for idle upstream connections to close.
+pub(crate) const REAP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Connections that the kernel keeps for a listener until a worker accepts them.
+pub(crate) const BACKLOG: i32 = 1024;
+
+/// Bytes of an `x-request-id` that is kept; a longer one is replaced.
+pub(crate) const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Bytes of a host name; DNS has none that is longer, so a longer one matches no named host.
+pub(crate) const HOST_BYTES_MAX: usize = 255;
+
+/// Bytes that hyper needs at least to read a head.
+pub(crate) const READ_BUFFER_BYTES_MIN: usize = 8192;
+
+/// Bytes that a client connection may buffer in each direction, apart from one head.
+pub(crate) const BODY_BUFFER_BYTES: usize = 64 << 10;
+
+/// Headers that hyper keeps on its stack; only another bound costs an allocation per request.
+pub(crate) const HEADERS_DEFAULT: usize = 100;

@@ -1,0 +1,185 @@
+//! The owner of the workers: binds their sockets, starts their threads, ends them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use agw_config::{Listener, Snapshot};
+use agw_telemetry::Metrics;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{oneshot, watch};
+
+use crate::access_log::{self, AccessLog, AccessLogWriter};
+use crate::bind::{self, Sockets};
+use crate::error::{BindError, SpawnError};
+use crate::runtime::Runtime;
+use crate::worker::{self, Stop, WorkerPlan};
+
+/// What is set when the process starts.
+#[derive(Clone, Debug)]
+pub struct ProxyOptions {
+    /// Threads that serve requests; 0 counts as 1.
+    pub workers: usize,
+    /// Whether each request is logged to standard output.
+    pub access_log: bool,
+    /// How long requests that are under way may take after the end was asked for.
+    pub drain_timeout: Duration,
+    /// Where requests are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Listening sockets that nobody serves yet. Connections wait in the kernel's queue.
+#[derive(Debug)]
+pub struct Bound {
+    listeners: Vec<(Arc<Listener>, Sockets)>,
+    options: ProxyOptions,
+}
+
+/// The running workers. Dropping it closes every connection at once; [`Proxy::drain`] lets requests finish.
+#[derive(Debug)]
+pub struct Proxy {
+    stop: watch::Sender<Stop>,
+    workers: Vec<WorkerThread>,
+    access_log: Option<AccessLogWriter>,
+}
+
+#[derive(Debug)]
+struct WorkerThread {
+    thread: JoinHandle<()>,
+    /// Resolves when the thread is about to end, however it ends.
+    ended: oneshot::Receiver<()>,
+}
+
+// === impl Proxy ===
+
+impl Proxy {
+    /// Binds every listener of the snapshot, one socket per worker.
+    ///
+    /// # Errors
+    /// A port that another process (or another listener) holds, or an address that cannot be listened on.
+    pub fn bind(snapshot: &Snapshot, options: ProxyOptions) -> Result<Bound, BindError> {
+        let options = ProxyOptions { workers: options.workers.max(1), ..options };
+        let bind = |listener: &Arc<Listener>| Ok((Arc::clone(listener), bind::bind(listener, options.workers)?));
+        let listeners = snapshot.listeners.iter().map(bind).collect::<Result<_, _>>()?;
+        Ok(Bound { listeners, options })
+    }
+
+    /// Ends the proxy gracefully: no new connections, `connection: close` on what is answered from now on, at most
+    /// the drain timeout for exchanges under way; then the rest is closed, the plugins' root contexts finish, and the
+    /// threads end.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes what is left at once.
+    pub async fn drain(mut self) {
+        self.stop.send_replace(Stop::Draining);
+        for worker in std::mem::take(&mut self.workers) {
+            // The sender is dropped at the thread's end, so there is always an answer.
+            let _ = worker.ended.await;
+            if worker.thread.join().is_err() {
+                tracing::error!("a worker panicked");
+            }
+        }
+        if let Some(writer) = self.access_log.take() {
+            // What is left is at most one buffer; an output that blocks must not hold up the caller's runtime.
+            let closed = tokio::task::spawn_blocking(move || writer.close()).await;
+            if closed.is_err() {
+                tracing::error!("the access log's writer could not be closed");
+            }
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.stop.send_replace(Stop::Killed);
+    }
+}
+
+// === impl Bound ===
+
+impl Bound {
+    /// Name and address of each listener; a port that was 0 is the one that the system chose.
+    pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        self.listeners.iter().map(|(listener, sockets)| (listener.name.clone(), sockets.address)).collect()
+    }
+
+    /// Starts the workers, and returns when they serve.
+    ///
+    /// # Errors
+    /// If the system refuses a thread or a runtime. Workers that had started end again.
+    pub fn spawn(self, runtime: Arc<Runtime>) -> Result<Proxy, SpawnError> {
+        let Bound { listeners, options } = self;
+        let failed = |worker, source| SpawnError { worker, source };
+        let (access_log, writer) = match options.access_log {
+            true => access_log::spawn(io::stdout()).map(|(log, writer)| (Some(log), Some(writer))),
+            false => Ok((None, None)),
+        }
+        .map_err(|source| failed(0, source))?;
+        let mut proxy = Proxy { stop: watch::Sender::new(Stop::Running), workers: Vec::new(), access_log: writer };
+        for (index, listeners) in by_worker(listeners, options.workers).into_iter().enumerate() {
+            let plan = proxy.plan(index, listeners, &runtime, &options, access_log.clone());
+            proxy.workers.push(spawn_worker(plan).map_err(|source| failed(index, source))?);
+        }
+        Ok(proxy)
+    }
+}
+
+impl Proxy {
+    fn plan(
+        &self,
+        index: usize,
+        listeners: Vec<(Arc<Listener>, std::net::TcpListener)>,
+        runtime: &Arc<Runtime>,
+        options: &ProxyOptions,
+        access_log: Option<AccessLog>,
+    ) -> WorkerPlan {
+        WorkerPlan {
+            index,
+            listeners,
+            access_log,
+            runtime: Arc::clone(runtime),
+            metrics: Arc::clone(&options.metrics),
+            drain_timeout: options.drain_timeout,
+            stop: self.stop.subscribe(),
+        }
+    }
+}
+
+/// Turns sockets by listener into sockets by worker.
+fn by_worker(
+    listeners: Vec<(Arc<Listener>, Sockets)>,
+    workers: usize,
+) -> Vec<Vec<(Arc<Listener>, std::net::TcpListener)>> {
+    let mut plans: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+    for (listener, sockets) in listeners {
+        for (plan, socket) in plans.iter_mut().zip(sockets.sockets) {
+            plan.push((Arc::clone(&listener), socket));
+        }
+    }
+    plans
+}
+
+/// Starts a worker's thread and waits until it serves.
+fn spawn_worker(plan: WorkerPlan) -> io::Result<WorkerThread> {
+    let (ended_sender, ended) = oneshot::channel();
+    let (ready_sender, ready) = mpsc::sync_channel(1);
+    let thread = thread::Builder::new().name(format!("worker-{}", plan.index)).spawn(move || {
+        let _ended: oneshot::Sender<()> = ended_sender;
+        match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+            Ok(runtime) => runtime.block_on(worker::run(plan, move |result| {
+                // The other side waits for exactly one word.
+                let _ = ready_sender.send(result);
+            })),
+            Err(error) => {
+                let _ = ready_sender.send(Err(error));
+            }
+        }
+    })?;
+    match ready.recv() {
+        Ok(Ok(())) => Ok(WorkerThread { thread, ended }),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(io::Error::other("the worker panicked while it started")),
+    }
+}
