@@ -15,6 +15,7 @@ pub use problem::Problem;
 pub use redacted::redacted_json;
 pub use secret::Secret;
 pub use snapshot::*;
+pub use tree::DOCUMENT_BYTES_MAX;
 
 #[cfg(test)]
 mod tests;

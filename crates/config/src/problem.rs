@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::path::Path;
 
 /// One thing that is wrong, or unwise, in a document.
 ///
@@ -72,12 +73,20 @@ impl Report {
 /// A word of the document in quotes, fit for a terminal and a log: escaped, shortened, and hidden if it may carry
 /// credentials (`user:password@host`).
 pub(crate) fn quoted(text: &str) -> String {
-    const SHOWN_CHARS_MAX: usize = 60;
     if text.contains('@') {
         return "the value (not shown, it has an \"@\")".to_owned();
     }
-    let mut shown: String = text.chars().take(SHOWN_CHARS_MAX).flat_map(char::escape_debug).collect();
-    if text.chars().nth(SHOWN_CHARS_MAX).is_some() {
+    shortened(text, 60)
+}
+
+/// A path in quotes, fit for a terminal and a log.
+pub(crate) fn quoted_path(path: &Path) -> String {
+    shortened(&path.to_string_lossy(), 1000)
+}
+
+fn shortened(text: &str, chars_max: usize) -> String {
+    let mut shown: String = text.chars().take(chars_max).flat_map(char::escape_debug).collect();
+    if text.chars().nth(chars_max).is_some() {
         shown.push_str("...");
     }
     format!("\"{shown}\"")
@@ -145,6 +154,7 @@ mod tests {
     #[test]
     fn a_long_value_is_shortened() {
         assert!(quoted(&"x".repeat(100_000)).len() < 80);
+        assert!(quoted_path(Path::new(&"x".repeat(100_000))).len() < 1100);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
 /// Bytes of a document; more is refused before it is parsed.
-pub(crate) const DOCUMENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub const DOCUMENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Levels of nesting, aliases written out.
 const DEPTH_MAX: usize = 48;
 /// What a node weighs beside its text.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::problem::{did_you_mean, quoted};
+use crate::problem::{did_you_mean, quoted, quoted_path};
 use crate::reader::{Fields, Item};
 use crate::schema::name::{Mentions, Unique};
 use crate::snapshot::{FailurePolicy, ModuleSource, Plugin, PluginLimits, VmMode, VmPolicy};
@@ -86,7 +86,7 @@ fn module(item: &Item<'_>) -> Option<ModuleSource> {
     }
     let path = item.context.resolve(text);
     if !item.context.files.exists(&path) {
-        let message = format!("there is no file {}", quoted(&path.to_string_lossy()));
+        let message = format!("there is no file {}", quoted_path(&path));
         item.problem(
             message,
             "Build the module, or correct the path; it is relative to the document's folder",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::problem::quoted;
+use crate::problem::{quoted, quoted_path};
 use crate::reader::{Fields, Item};
 use crate::schema::name::{Mentions, Unique, check_name};
 use crate::schema::{endpoint, grant};
@@ -125,7 +125,7 @@ fn script(item: &Item<'_>) -> Option<String> {
 
 fn script_file(item: &Item<'_>, file: &str) -> Option<String> {
     let path = item.context.resolve(file);
-    let shown = quoted(&path.to_string_lossy());
+    let shown = quoted_path(&path);
     match item.context.files.read(&path).map(String::from_utf8) {
         Ok(Ok(source)) => Some(source),
         Ok(Err(_)) => {

@@ -2,7 +2,7 @@
 //!
 //! No message here shows a value, nor anything that may be one by mistake.
 
-use crate::problem::quoted;
+use crate::problem::{quoted, quoted_path};
 use crate::reader::Item;
 use crate::tree::Value;
 
@@ -53,7 +53,7 @@ fn resolve(item: &Item<'_>, bytes_max: usize) -> Option<(Reference, Vec<u8>)> {
     let files = item.context.files;
     let (shown, found) = if is_file {
         let path = item.context.resolve(target);
-        let shown = format!("the file {}", quoted(&path.to_string_lossy()));
+        let shown = format!("the file {}", quoted_path(&path));
         (shown, files.read(&path).map_err(|reason| format!("cannot be read: {reason}")))
     } else {
         let shown = format!("the environment variable {}", quoted(target));

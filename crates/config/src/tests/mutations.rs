@@ -45,7 +45,10 @@ fn pointers(node: &Value, here: &str, found: &mut Vec<String>) {
                 .for_each(|(index, item)| pointers(item, &format!("{here}/{index}"), found));
         }
         Value::Object(fields) => {
-            fields.iter().for_each(|(key, item)| pointers(item, &format!("{here}/{key}"), found));
+            fields.iter().for_each(|(key, item)| {
+                let key = key.replace('~', "~0").replace('/', "~1");
+                pointers(item, &format!("{here}/{key}"), found);
+            });
         }
         _ => {}
     }
@@ -60,6 +63,7 @@ fn mutate(document: &mut Value, at: Index, mutation: Mutation) {
         return;
     }
     let Some((parent, key)) = pointer.rsplit_once('/') else { return };
+    let key = &key.replace("~1", "/").replace("~0", "~");
     match (document.pointer_mut(parent).expect("it is there"), mutation) {
         (Value::Object(fields), Mutation::Rename(name)) => {
             let value = fields.remove(key).expect("it is there");
