@@ -89,7 +89,7 @@ impl KeyPositions {
         self.spans.iter().any(|span| {
             index >= span.first
                 && index < span.end
-                && (span.step == 1 || (index - span.first) % span.step == 0)
+                && (span.step == 1 || (index - span.first).is_multiple_of(span.step))
         })
     }
 

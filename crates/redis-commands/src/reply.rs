@@ -152,6 +152,7 @@ fn scan_keys<'a>(reply: &'a [u8], prefix: &[u8]) -> Result<Cow<'a, [u8]>, ReplyE
 /// Servers quote keys as `'key'`; an error for an unknown command quotes all arguments as well.
 fn error_text<'a>(reply: &'a [u8], prefix: &[u8]) -> Result<Cow<'a, [u8]>, ReplyError> {
     let head = frames::head(reply, 0)?;
+    ends(reply, frames::skip(reply, 0)?)?;
     let blob = head.kind == b'!';
     let text = if blob { &reply[head.end..] } else { &reply[1..] };
     let text = text.strip_suffix(b"\r\n").ok_or(ReplyError::Malformed)?;

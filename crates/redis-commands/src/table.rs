@@ -39,10 +39,8 @@ const FAMILIES: &[&[Command]] = &[
 /// How many commands and subcommands the table holds.
 pub(crate) const COUNT: usize = count();
 
-static TABLE: [Command; COUNT] = ROWS;
-static INDEX: [u16; SLOTS] = index();
-
-const ROWS: [Command; COUNT] = gather();
+static TABLE: [Command; COUNT] = gather();
+static INDEX: [u16; SLOTS] = index(&TABLE);
 
 /// A power of two, several times [`COUNT`], so that most names are found at the first look.
 const SLOTS: usize = 2048;
@@ -135,11 +133,11 @@ const fn gather() -> [Command; COUNT] {
     rows
 }
 
-const fn index() -> [u16; SLOTS] {
+const fn index(rows: &[Command; COUNT]) -> [u16; SLOTS] {
     let mut slots = [EMPTY; SLOTS];
     let mut at = 0;
     while at < COUNT {
-        let name = ROWS[at].name.as_bytes();
+        let name = rows[at].name.as_bytes();
         assert!(name.len() <= NAME_BYTES_MAX);
         let mut slot = hash(name);
         while slots[slot] != EMPTY {

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use agw_wire::resp::{self, ParseError, Value};
 
+const LOG: &str = "redis-server.log";
+
 /// Killed when dropped; its folder goes with it.
 pub(crate) struct Server {
     child: Child,
     port: u16,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 pub(crate) struct Connection {
@@ -37,22 +39,31 @@ impl Server {
         let child = Command::new("redis-server")
             .current_dir(folder.path())
             .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"])
+            // Blocked clients are looked after as often as the server's timer ticks.
+            .args(["--hz", "500", "--logfile", LOG])
             .args(["--proto-max-bulk-len", "1048576", "--enable-debug-command", "local"])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .expect("these tests need the program redis-server on PATH");
-        let mut server = Server { child, port, _folder: folder };
+        let mut server = Server { child, port, folder };
         let deadline = Instant::now() + Duration::from_secs(10);
         while Instant::now() < deadline && server.child.try_wait().unwrap().is_none() {
             if let Ok(mut connection) = server.try_connect()
-                && connection.call(&[b"PING"]) == b"+PONG\r\n"
+                && server.is_behind(&mut connection)
             {
                 return Some(server);
             }
             std::thread::sleep(Duration::from_millis(10));
         }
         None
+    }
+
+    /// Another process may have got the port first; its server must not be taken for ours.
+    fn is_behind(&self, connection: &mut Connection) -> bool {
+        let info = connection.call(&[b"INFO", b"server"]);
+        let own = format!("process_id:{}\r", self.child.id());
+        String::from_utf8_lossy(&info).contains(&own)
     }
 
     fn try_connect(&self) -> std::io::Result<Connection> {
@@ -71,6 +82,10 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
+        let log = std::fs::read_to_string(self.folder.path().join(LOG)).unwrap_or_default();
+        if std::thread::panicking() || log.contains("BUG REPORT") {
+            println!("log of redis-server on port {}:\n{log}", self.port);
+        }
     }
 }
 
