@@ -1,1 +1,22 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+
+mod backend;
+mod backoff;
+mod connect;
+mod connection;
+mod error;
+mod frame;
+mod grant;
+mod held;
+mod lease;
+mod memory;
+mod pipe;
+mod plan;
+mod reply;
+mod scripts;
+mod session;
+mod slot;
+mod tls;
+
+pub use backend::{GrantError, RedisBackend};
+pub use error::BuildError;

@@ -163,12 +163,15 @@ pub(crate) fn refused() -> CallError {
 }
 
 /// A failure of the server itself. `auth` is not one: such calls fail fast anyway, and `auth` tells the operator
-/// more than `circuit_open`. An error reply is one only if it says "not now": those come with [`Retry::Safe`].
+/// more than `circuit_open`.
+///
+/// `unavailable` and `server` count only with [`Retry::Safe`]: the server could not be reached, or says "not now".
+/// A connection that was lost under a call proves nothing yet (one call's oversized reply can cost its neighbours
+/// their connection); if the server is gone, the next calls say so.
 fn is_failure(error: &CallError, took: Duration) -> bool {
     match error.code {
-        Code::Unavailable => true,
+        Code::Unavailable | Code::Server => error.retry == Retry::Safe,
         Code::TimeoutConnect | Code::TimeoutIo => took >= TELLING_TIMEOUT,
-        Code::Server => error.retry == Retry::Safe,
         _ => false,
     }
 }
@@ -194,9 +197,13 @@ mod tests {
         Err(CallError::new(code, ""))
     }
 
+    fn unreachable() -> Result<Reply, CallError> {
+        Err(CallError::new(Code::Unavailable, "").retry(Retry::Safe))
+    }
+
     fn fail(breaker: &Breaker, times: u32) {
         for _ in 0..times {
-            breaker.admit().unwrap().settle(&failed(Code::Unavailable), LONG);
+            breaker.admit().unwrap().settle(&unreachable(), LONG);
         }
     }
 
@@ -271,8 +278,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_error_reply_counts_only_if_it_says_not_now() {
+    async fn an_error_reply_or_a_lost_connection_counts_only_if_it_says_not_now() {
         let breaker = breaker(1);
+        let lost = CallError::new(Code::Unavailable, "").retry(Retry::IfIdempotent);
+        breaker.admit().unwrap().settle(&Err(lost), LONG);
+        assert_eq!(breaker.state(), BreakerState::Closed);
         breaker.admit().unwrap().settle(&failed(Code::Server), LONG);
         assert_eq!(breaker.state(), BreakerState::Closed);
         let loading = CallError::new(Code::Server, "").server_code("LOADING").retry(Retry::Safe);
@@ -291,7 +301,7 @@ mod tests {
                 scope.spawn(|| {
                     if let Ok(probe) = breaker.admit() {
                         probes.fetch_add(1, Ordering::SeqCst);
-                        probe.settle(&failed(Code::Unavailable), LONG);
+                        probe.settle(&unreachable(), LONG);
                     }
                 });
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use agw_wire::{CallError, Code, Request};
+use agw_wire::{CallError, Code, Request, Retry};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -57,7 +57,7 @@ impl GrantedResource for Shared {
             let _alive = alive;
             fake.polled.fetch_add(1, Ordering::SeqCst);
             if let Some(outcome) = *fake.at_once.lock() {
-                return outcome.map(|()| reply()).map_err(|code| CallError::new(code, ""));
+                return outcome.map(|()| reply()).map_err(|code| CallError::new(code, "").retry(Retry::Safe));
             }
             let (answer, answered) = oneshot::channel();
             fake.waiting.lock().push((deadline - Instant::now(), answer));

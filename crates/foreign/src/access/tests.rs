@@ -333,7 +333,7 @@ async fn whoever_waited_while_the_breaker_opened_is_refused_without_a_backend_ca
     let world = world_of(ResourcePolicy { breaker_failures: 1, ..policy() }, 10);
     let first = world.spawn().await;
     let second = world.spawn().await;
-    world.fake.answer(Err(CallError::new(Code::Unavailable, "")));
+    world.fake.answer(Err(CallError::new(Code::Unavailable, "").retry(Retry::Safe)));
     assert_eq!(code(&first.await.unwrap()), Code::Unavailable);
     assert_eq!(code(&second.await.unwrap()), Code::CircuitOpen);
     assert_eq!(world.fake.polled.load(Ordering::SeqCst), 1);

@@ -1,0 +1,228 @@
+//! One multiplexed connection and its returns: connects at the first call, and again whenever it is lost.
+//!
+//! While there is none, calls are answered at once with the reason. They wait only while nothing is known yet: for
+//! the first connection, and for the first attempt after the loss of one that had lived.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agw_telemetry::{Counter, Gauge};
+use agw_wire::CallError;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::backoff::Backoff;
+use crate::connect::Connector;
+use crate::connection::{self, Bounds, Link};
+use crate::error::{ConnectError, Fault, not_sent, timeout_connect};
+use crate::session::Session;
+
+/// A connection that lived this long was a good one: its loss is followed by an attempt at once.
+const LIVED: Duration = Duration::from_secs(1);
+
+/// What the slots of one resource share.
+pub(crate) struct Shared {
+    pub(crate) resource: String,
+    pub(crate) connector: Arc<Connector>,
+    pub(crate) bounds: Bounds,
+    /// Open multiplexed connections.
+    pub(crate) connections: Gauge,
+    pub(crate) reconnects: Counter,
+    /// The class of the last failure to connect, until an attempt succeeds.
+    pub(crate) last_error: Mutex<Option<&'static str>>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+}
+
+/// See the module's text.
+pub(crate) struct Slot {
+    shared: Arc<Shared>,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+enum State {
+    /// Nobody keeps this slot connected.
+    Idle,
+    /// An attempt is under way, and its outcome is worth waiting for.
+    Connecting,
+    Up(Arc<Link>),
+    Down(CallError),
+}
+
+/// Leaves the slot idle when its task ends, however it ends, so that the next call starts another.
+struct Keeper(Arc<Slot>);
+
+/// Counts an open connection while it lives.
+pub(crate) struct Counted(Gauge);
+
+// === impl Slot ===
+
+impl Slot {
+    pub(crate) fn new(shared: Arc<Shared>) -> Arc<Self> {
+        Arc::new(Slot { shared, state: Mutex::new(State::Idle), changed: Notify::new() })
+    }
+
+    /// The connection. Waits at most until `deadline`, and only for an attempt whose outcome is open.
+    ///
+    /// Starts the slot's task on the current runtime if none runs.
+    ///
+    /// # Errors
+    /// Why there is none, or `timeout_connect`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub(crate) async fn link(self: &Arc<Self>, deadline: Instant) -> Result<Arc<Link>, CallError> {
+        if let Some(link) = self.try_link()? {
+            return Ok(link);
+        }
+        let waiting = async {
+            loop {
+                let changed = self.changed.notified();
+                tokio::pin!(changed);
+                // Before the look at the state, so that a change in between is not missed.
+                changed.as_mut().enable();
+                if let Some(link) = self.try_link()? {
+                    return Ok(link);
+                }
+                changed.await;
+            }
+        };
+        tokio::time::timeout_at(deadline, waiting).await.unwrap_or_else(|_| Err(timeout_connect()))
+    }
+
+    fn try_link(self: &Arc<Self>) -> Result<Option<Arc<Link>>, CallError> {
+        let mut state = self.state.lock();
+        match &*state {
+            State::Up(link) => Ok(Some(Arc::clone(link))),
+            State::Connecting => Ok(None),
+            State::Down(error) => Err(error.clone()),
+            State::Idle if self.shared.stop.is_cancelled() => Err(not_sent()),
+            State::Idle => {
+                *state = State::Connecting;
+                drop(state);
+                self.shared.tasks.spawn(Keeper(Arc::clone(self)).run());
+                Ok(None)
+            }
+        }
+    }
+
+    fn set(&self, state: State) {
+        // The old link is dropped outside of the lock.
+        let old = std::mem::replace(&mut *self.state.lock(), state);
+        self.changed.notify_waiters();
+        drop(old);
+    }
+}
+
+// === impl Keeper ===
+
+impl Keeper {
+    /// Keeps the slot connected until the resource is stopped.
+    async fn run(self) {
+        let stop = self.0.shared.stop.clone();
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = self.keep_connected() => {}
+        }
+    }
+
+    /// Never returns.
+    async fn keep_connected(&self) {
+        let shared = &self.0.shared;
+        let mut backoff = Backoff::default();
+        let mut returning = false;
+        loop {
+            match shared.connector.connect().await {
+                Ok(session) => {
+                    shared.connected(std::mem::replace(&mut returning, true));
+                    let begun = Instant::now();
+                    let fault = self.serve(session).await;
+                    tracing::info!(
+                        resource.name = shared.resource,
+                        error = cause(&fault),
+                        "a connection was lost"
+                    );
+                    if begun.elapsed() >= LIVED {
+                        backoff.reset();
+                        self.0.set(State::Connecting);
+                        continue;
+                    }
+                    self.0.set(State::Down(not_sent()));
+                }
+                Err(error) => {
+                    shared.not_connected(&error);
+                    self.0.set(State::Down(error.call_error()));
+                }
+            }
+            tokio::time::sleep(backoff.next()).await;
+        }
+    }
+
+    /// Lets calls use the session until it ends. Its socket is closed on return, before another one is opened.
+    async fn serve(&self, session: Session) -> Fault {
+        let shared = &self.0.shared;
+        let _counted = Counted::new(&shared.connections);
+        let (link, driver) = connection::share(session, shared.bounds);
+        self.0.set(State::Up(Arc::new(link)));
+        driver.run().await
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.0.set(State::Idle);
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    pub(crate) fn connected(&self, again: bool) {
+        if again {
+            self.reconnects.inc();
+        }
+        if self.last_error.lock().take().is_some() {
+            tracing::info!(resource.name = self.resource, "connected again");
+        }
+    }
+
+    pub(crate) fn not_connected(&self, error: &ConnectError) {
+        let class = error.class();
+        // Once for each kind of failure, not once for each attempt.
+        if self.last_error.lock().replace(class) != Some(class) {
+            tracing::warn!(resource.name = self.resource, class, error = cause(error), "no connection");
+        }
+    }
+}
+
+// === impl Counted ===
+
+impl Counted {
+    pub(crate) fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Counted(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// The error with its causes.
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
