@@ -6,6 +6,7 @@ mod batch;
 mod callback;
 mod commands;
 mod error;
+pub mod json;
 mod lease;
 mod redis;
 mod reply;

@@ -1,9 +1,8 @@
 //! The plugin's configuration: JSON in, a checked [`Config`] out.
 
-use std::collections::HashMap;
 use std::fmt;
 
-use tinyjson::JsonValue;
+use agw_sdk::json::{self, Json};
 
 /// What the operator wants.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,22 +54,21 @@ pub(crate) struct Problem {
 }
 
 /// Structured fields hold integers of 15 digits.
-const LIMIT_MAX: f64 = 999_999_999_999_999.0;
+const LIMIT_MAX: u64 = 999_999_999_999_999;
 /// A year.
-const WINDOW_MAX: f64 = 366.0 * 86_400.0;
+const WINDOW_MAX: u64 = 366 * 86_400;
 const NAME_MAX: usize = 64;
 
 impl Config {
     /// Reads the configuration.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Config, Problem> {
-        let text = std::str::from_utf8(bytes).map_err(|_| Problem::new("", "it is not UTF-8"))?;
-        let json: JsonValue = text.parse().map_err(|error| Problem::new("", format!("not JSON: {error}")))?;
+        let json = json::parse(bytes).map_err(|problem| Problem::new("", format!("not JSON: {problem}")))?;
         let mut fields = Fields::new("", json)?;
         let config = Config {
             name: fields.optional("name", name)?.unwrap_or_else(|| "default".into()),
-            limit: fields.required("limit", |field, value| whole(field, &value, 1.0, LIMIT_MAX))?,
+            limit: fields.required("limit", |field, value| whole(field, &value, 1, LIMIT_MAX))?,
             window: fields
-                .required("window", |field, value| whole(field, &value, 1.0, WINDOW_MAX))
+                .required("window", |field, value| whole(field, &value, 1, WINDOW_MAX))
                 // The bound above fits.
                 .map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX))?,
             key: fields.optional("key", sources)?.unwrap_or_else(|| vec![Source::Address]),
@@ -104,13 +102,13 @@ impl fmt::Display for Problem {
 /// An object whose fields are taken out one by one; those left over are errors.
 struct Fields<'a> {
     path: &'a str,
-    left: HashMap<String, JsonValue>,
+    left: Vec<(String, Json)>,
 }
 
 impl<'a> Fields<'a> {
-    fn new(path: &'a str, value: JsonValue) -> Result<Self, Problem> {
+    fn new(path: &'a str, value: Json) -> Result<Self, Problem> {
         match value {
-            JsonValue::Object(left) => Ok(Fields { path, left }),
+            Json::Object(left) => Ok(Fields { path, left }),
             _ => Err(Problem::new(path, "write an object, such as {\"limit\": 5, \"window\": 10}")),
         }
     }
@@ -118,24 +116,25 @@ impl<'a> Fields<'a> {
     fn optional<T>(
         &mut self,
         name: &str,
-        read: impl FnOnce(&str, JsonValue) -> Result<T, Problem>,
+        read: impl FnOnce(&str, Json) -> Result<T, Problem>,
     ) -> Result<Option<T>, Problem> {
         let path = join(self.path, name);
-        self.left.remove(name).map(|value| read(&path, value)).transpose()
+        let at = self.left.iter().position(|(found, _)| found == name);
+        at.map(|at| read(&path, self.left.remove(at).1)).transpose()
     }
 
     fn required<T>(
         &mut self,
         name: &str,
-        read: impl FnOnce(&str, JsonValue) -> Result<T, Problem>,
+        read: impl FnOnce(&str, Json) -> Result<T, Problem>,
     ) -> Result<T, Problem> {
         self.optional(name, read)?.ok_or_else(|| Problem::new(join(self.path, name), "it is missing"))
     }
 
     fn finish(self) -> Result<(), Problem> {
-        match self.left.keys().min() {
+        match self.left.first() {
             None => Ok(()),
-            Some(unknown) => Err(Problem::new(join(self.path, unknown), "there is no such field")),
+            Some((unknown, _)) => Err(Problem::new(join(self.path, unknown), "there is no such field")),
         }
     }
 }
@@ -144,30 +143,28 @@ fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.into() } else { [path, ".", name].concat() }
 }
 
-fn text(field: &str, value: JsonValue) -> Result<String, Problem> {
+fn text(field: &str, value: Json) -> Result<String, Problem> {
     match value {
-        JsonValue::String(text) if !text.is_empty() => Ok(text),
+        Json::String(text) if !text.is_empty() => Ok(text),
         _ => Err(Problem::new(field, "write a text that is not empty")),
     }
 }
 
-fn whole(field: &str, value: &JsonValue, min: f64, max: f64) -> Result<u64, Problem> {
-    match value {
-        JsonValue::Number(number) if number.fract() == 0.0 && (min..=max).contains(number) => {
-            Ok(*number as u64)
-        }
-        _ => Err(Problem::new(field, format!("write a whole number from {} to {}", min as u64, max as u64))),
-    }
+fn whole(field: &str, value: &Json, min: u64, max: u64) -> Result<u64, Problem> {
+    let number = value.whole().and_then(|number| u64::try_from(number).ok());
+    number
+        .filter(|number| (min..=max).contains(number))
+        .ok_or_else(|| Problem::new(field, format!("write a whole number from {min} to {max}")))
 }
 
-fn flag(field: &str, value: JsonValue) -> Result<bool, Problem> {
+fn flag(field: &str, value: Json) -> Result<bool, Problem> {
     match value {
-        JsonValue::Boolean(flag) => Ok(flag),
+        Json::Bool(flag) => Ok(flag),
         _ => Err(Problem::new(field, "write true or false")),
     }
 }
 
-fn name(field: &str, value: JsonValue) -> Result<String, Problem> {
+fn name(field: &str, value: Json) -> Result<String, Problem> {
     let name = text(field, value)?;
     let belongs = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if name.len() > NAME_MAX || !name.bytes().all(belongs) {
@@ -176,11 +173,11 @@ fn name(field: &str, value: JsonValue) -> Result<String, Problem> {
     Ok(name)
 }
 
-fn resource(field: &str, value: JsonValue) -> Result<String, Problem> {
+fn resource(field: &str, value: Json) -> Result<String, Problem> {
     text(field, value)
 }
 
-fn on_error(field: &str, value: JsonValue) -> Result<OnError, Problem> {
+fn on_error(field: &str, value: Json) -> Result<OnError, Problem> {
     match text(field, value).as_deref() {
         Ok("open") => Ok(OnError::Open),
         Ok("closed") => Ok(OnError::Closed),
@@ -188,19 +185,19 @@ fn on_error(field: &str, value: JsonValue) -> Result<OnError, Problem> {
     }
 }
 
-fn sources(field: &str, value: JsonValue) -> Result<Vec<Source>, Problem> {
+fn sources(field: &str, value: Json) -> Result<Vec<Source>, Problem> {
     const EXAMPLE: &str = "write a list, such as [{\"header\": \"x-api-key\"}, {\"address\": true}]";
-    let JsonValue::Array(list) = value else { return Err(Problem::new(field, EXAMPLE)) };
+    let Json::Array(list) = value else { return Err(Problem::new(field, EXAMPLE)) };
     if list.is_empty() {
         return Err(Problem::new(field, EXAMPLE));
     }
     list.into_iter().enumerate().map(|(index, value)| source(&format!("{field}[{index}]"), value)).collect()
 }
 
-fn source(field: &str, value: JsonValue) -> Result<Source, Problem> {
+fn source(field: &str, value: Json) -> Result<Source, Problem> {
     const EXAMPLE: &str =
         "write one of header, cookie, address and path, such as {\"header\": \"x-api-key\"}";
-    let JsonValue::Object(fields) = value else { return Err(Problem::new(field, EXAMPLE)) };
+    let Json::Object(fields) = value else { return Err(Problem::new(field, EXAMPLE)) };
     let mut fields = fields.into_iter();
     let (Some((kind, value)), None) = (fields.next(), fields.next()) else {
         return Err(Problem::new(field, EXAMPLE));
@@ -215,7 +212,7 @@ fn source(field: &str, value: JsonValue) -> Result<Source, Problem> {
     }
 }
 
-fn chosen(field: &str, value: JsonValue) -> Result<(), Problem> {
+fn chosen(field: &str, value: Json) -> Result<(), Problem> {
     match flag(field, value)? {
         true => Ok(()),
         false => Err(Problem::new(field, "write true, or leave the source out")),
@@ -223,7 +220,7 @@ fn chosen(field: &str, value: JsonValue) -> Result<(), Problem> {
 }
 
 /// The characters of a header's or cookie's name (RFC 9110, 5.6.2).
-fn token(field: &str, value: JsonValue) -> Result<String, Problem> {
+fn token(field: &str, value: Json) -> Result<String, Problem> {
     let name = text(field, value)?;
     let belongs = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if !name.bytes().all(belongs) {

@@ -1,9 +1,8 @@
 //! The plugin's configuration: JSON in, a checked [`Config`] out.
 
-use std::collections::HashMap;
 use std::fmt;
 
-use tinyjson::JsonValue;
+use agw_sdk::json::{self, Json};
 
 /// What the operator wants.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,42 +43,52 @@ pub(crate) enum OnError {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
     field: String,
-    what: &'static str,
+    what: String,
 }
 
 /// A year.
-const TTL_MAX: f64 = 366.0 * 86_400.0;
+const TTL_MAX: u32 = 366 * 86_400;
 
 impl Config {
     /// Reads the configuration; an empty one is all defaults.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Config, Problem> {
-        let text = std::str::from_utf8(bytes).map_err(|_| problem("", "it is not UTF-8"))?;
-        let text = if text.trim().is_empty() { "{}" } else { text };
-        let json: JsonValue = text.parse().map_err(|_| problem("", "it is not JSON"))?;
-        let JsonValue::Object(mut fields) = json else {
+        let bytes = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes };
+        let json = json::parse(bytes).map_err(|error| problem("", format!("not JSON: {error}")))?;
+        let Json::Object(fields) = json else {
             return Err(problem("", "write an object, such as {\"ttl\": 1800}"));
         };
+        let mut fields = Fields(fields);
         let config = Config {
             source: source(&mut fields)?,
-            ttl: ttl(fields.remove("ttl"))?,
-            resource: text_or("resource", fields.remove("resource"), "sessions")?,
-            user_header: header("user_header", fields.remove("user_header"), "x-session-user")?,
-            start_header: header("start_header", fields.remove("start_header"), "x-session-start")?,
-            on_error: match text_or("on_error", fields.remove("on_error"), "closed")?.as_str() {
+            ttl: ttl(fields.take("ttl"))?,
+            resource: text_or("resource", fields.take("resource"), "sessions")?,
+            user_header: header("user_header", fields.take("user_header"), "x-session-user")?,
+            start_header: header("start_header", fields.take("start_header"), "x-session-start")?,
+            on_error: match text_or("on_error", fields.take("on_error"), "closed")?.as_str() {
                 "open" => OnError::Open,
                 "closed" => OnError::Closed,
                 _ => return Err(problem("on_error", "write open or closed")),
             },
         };
-        match fields.keys().min() {
-            Some(unknown) => Err(problem(unknown, "there is no such field")),
+        match fields.0.first() {
+            Some((unknown, _)) => Err(problem(unknown, "there is no such field")),
             None => Ok(config),
         }
     }
 }
 
-fn source(fields: &mut HashMap<String, JsonValue>) -> Result<Source, Problem> {
-    match (fields.remove("cookie"), fields.remove("header")) {
+/// The fields that nobody has asked for yet.
+struct Fields(Vec<(String, Json)>);
+
+impl Fields {
+    fn take(&mut self, name: &str) -> Option<Json> {
+        let at = self.0.iter().position(|(found, _)| found == name)?;
+        Some(self.0.remove(at).1)
+    }
+}
+
+fn source(fields: &mut Fields) -> Result<Source, Problem> {
+    match (fields.take("cookie"), fields.take("header")) {
         (Some(_), Some(_)) => Err(problem("header", "write a cookie or a header, not both")),
         (None, Some(value)) => header("header", Some(value), "").map(Source::Header),
         (cookie, None) => {
@@ -89,25 +98,23 @@ fn source(fields: &mut HashMap<String, JsonValue>) -> Result<Source, Problem> {
     }
 }
 
-fn ttl(value: Option<JsonValue>) -> Result<u32, Problem> {
-    match value {
-        None => Ok(1800),
-        Some(JsonValue::Number(number)) if number.fract() == 0.0 && (1.0..=TTL_MAX).contains(&number) => {
-            Ok(number as u32)
-        }
-        Some(_) => Err(problem("ttl", "write a whole number of seconds, from 1 to a year")),
-    }
+fn ttl(value: Option<Json>) -> Result<u32, Problem> {
+    let Some(value) = value else { return Ok(1800) };
+    let seconds = value.whole().and_then(|seconds| u32::try_from(seconds).ok());
+    seconds
+        .filter(|seconds| (1..=TTL_MAX).contains(seconds))
+        .ok_or_else(|| problem("ttl", "write a whole number of seconds, from 1 to a year"))
 }
 
-fn text_or(field: &str, value: Option<JsonValue>, default: &str) -> Result<String, Problem> {
+fn text_or(field: &str, value: Option<Json>, default: &str) -> Result<String, Problem> {
     match value {
         None => Ok(default.into()),
-        Some(JsonValue::String(text)) if !text.is_empty() => Ok(text),
+        Some(Json::String(text)) if !text.is_empty() => Ok(text),
         Some(_) => Err(problem(field, "write a text that is not empty")),
     }
 }
 
-fn header(field: &str, value: Option<JsonValue>, default: &str) -> Result<String, Problem> {
+fn header(field: &str, value: Option<Json>, default: &str) -> Result<String, Problem> {
     let name = text_or(field, value, default)?;
     if is_token(&name) { Ok(name.to_ascii_lowercase()) } else { Err(problem(field, NAME)) }
 }
@@ -119,8 +126,8 @@ fn is_token(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
-fn problem(field: &str, what: &'static str) -> Problem {
-    Problem { field: field.into(), what }
+fn problem(field: &str, what: impl Into<String>) -> Problem {
+    Problem { field: field.into(), what: what.into() }
 }
 
 impl fmt::Display for Problem {
@@ -130,7 +137,7 @@ impl fmt::Display for Problem {
             f.write_str(&self.field)?;
             f.write_str(": ")?;
         }
-        f.write_str(self.what)
+        f.write_str(&self.what)
     }
 }
 
@@ -141,7 +148,7 @@ mod tests {
     #[test]
     fn each_mistake_is_named_with_its_field() {
         let cases = [
-            ("{", "configuration: it is not JSON"),
+            ("{", "configuration: not JSON"),
             ("5", "configuration: write an object"),
             (r#"{"cookie": "a", "header": "b"}"#, "configuration: header: write a cookie or a header"),
             (r#"{"cookie": "a b"}"#, "configuration: cookie: this is not a name"),
