@@ -1,0 +1,240 @@
+//! The admin port: health, metrics, and what runs, for operators on the same machine. It only reads.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agw_telemetry::Metrics;
+use agw_wasm::LoadedPlugin;
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::RwLock;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::gateway::Gateway;
+use crate::resources::Resources;
+
+/// Connections at once; further ones wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 64;
+
+/// For a request's head to arrive.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+
+const ENDPOINTS: [&str; 6] = ["/livez", "/readyz", "/metrics", "/v1/config", "/v1/plugins", "/v1/resources"];
+
+/// The running admin port.
+pub(crate) struct Admin {
+    address: SocketAddr,
+    state: Arc<State>,
+    stop: CancellationToken,
+    server: JoinHandle<()>,
+}
+
+struct State {
+    metrics: Arc<Metrics>,
+    stage: RwLock<Stage>,
+}
+
+/// What the port has to show.
+enum Stage {
+    /// Plugins are being loaded.
+    Starting,
+    Serving(View),
+    Draining(View),
+}
+
+/// A gateway, to look at.
+#[derive(Clone)]
+pub(crate) struct View {
+    config: Arc<Value>,
+    plugins: Arc<[Arc<LoadedPlugin>]>,
+    resources: Arc<Resources>,
+}
+
+impl View {
+    pub(crate) fn of(gateway: &Gateway) -> Self {
+        let listening: Value = gateway
+            .addresses
+            .iter()
+            .map(|(name, address)| json!({ "name": name, "address": address.to_string() }))
+            .collect();
+        let config = json!({
+            "digest": gateway.snapshot.digest,
+            "listening": listening,
+            "snapshot": agw_config::redacted_json(&gateway.snapshot),
+        });
+        View {
+            config: Arc::new(config),
+            plugins: gateway.plugins.iter().cloned().collect(),
+            resources: gateway.resources.clone(),
+        }
+    }
+}
+
+impl Admin {
+    /// Binds and serves, until stopped.
+    ///
+    /// # Errors
+    /// An address that cannot be bound.
+    pub(crate) async fn start(address: SocketAddr, metrics: Arc<Metrics>) -> Result<Self> {
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.with_context(|| format!("bind the admin port {address} (--admin)"))?;
+        let address = listener.local_addr().context("read the admin port's address")?;
+        if !address.ip().is_loopback() {
+            tracing::warn!(%address, "the admin port has no access control and is not on loopback");
+        }
+        let state = Arc::new(State { metrics, stage: RwLock::new(Stage::Starting) });
+        let stop = CancellationToken::new();
+        let server = tokio::spawn(serve(listener, state.clone(), stop.clone()));
+        Ok(Admin { address, state, stop, server })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// From here on the gateway is ready.
+    pub(crate) fn show(&self, view: View) {
+        *self.state.stage.write() = Stage::Serving(view);
+    }
+
+    /// From here on `/readyz` says no, so that load balancers look elsewhere.
+    pub(crate) fn set_draining(&self) {
+        let mut stage = self.state.stage.write();
+        if let Stage::Serving(view) = &*stage {
+            *stage = Stage::Draining(view.clone());
+        }
+    }
+
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        let _ = self.server.await;
+    }
+}
+
+/// Owns every connection's task; they end with it.
+async fn serve(listener: TcpListener, state: Arc<State>, stop: CancellationToken) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = async {
+            let place = places.clone().acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            Some(_) = connections.join_next() => {}
+            (place, accepted) = accepted => match accepted {
+                Ok((stream, _)) => {
+                    let state = state.clone();
+                    connections.spawn(async move {
+                        let _place = place;
+                        converse(stream, state).await;
+                    });
+                }
+                Err(error) => {
+                    // Out of file descriptors, most likely: trying at once would spin.
+                    tracing::warn!(%error, "the admin port cannot accept");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            },
+        }
+    }
+}
+
+async fn converse(stream: TcpStream, state: Arc<State>) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let response = respond(&state, request.method(), request.uri().path());
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "admin connection");
+    }
+}
+
+fn respond(state: &State, method: &Method, path: &str) -> Response<Full<Bytes>> {
+    if method != Method::GET && method != Method::HEAD {
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "the admin port only reads: use GET\n");
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    match path {
+        "/livez" => text(StatusCode::OK, "ok\n"),
+        "/readyz" => ready(&state.stage.read()),
+        "/metrics" => metrics(&state.metrics),
+        "/v1/config" => state.show(|view| (*view.config).clone()),
+        "/v1/plugins" => state.show(|view| view.plugins.iter().map(|plugin| plugin_json(plugin)).collect()),
+        "/v1/resources" => state.show(|view| view.resources.status()),
+        _ => text(StatusCode::NOT_FOUND, format!("no such page; there are {}\n", ENDPOINTS.join(", "))),
+    }
+}
+
+/// A dead Redis does not fail it: it would take the whole fleet out, where plugins have policies of their own.
+fn ready(stage: &Stage) -> Response<Full<Bytes>> {
+    match stage {
+        Stage::Serving(_) => text(StatusCode::OK, "ready\n"),
+        Stage::Starting => text(StatusCode::SERVICE_UNAVAILABLE, "not ready: plugins are being loaded\n"),
+        Stage::Draining(_) => text(StatusCode::SERVICE_UNAVAILABLE, "not ready: draining\n"),
+    }
+}
+
+fn metrics(metrics: &Metrics) -> Response<Full<Bytes>> {
+    match metrics.encode() {
+        Ok(page) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            page_of(StatusCode::OK, kind, page)
+        }
+        Err(error) => {
+            tracing::error!(%error, "metrics cannot be encoded");
+            text(StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be encoded\n")
+        }
+    }
+}
+
+fn plugin_json(plugin: &LoadedPlugin) -> Value {
+    let status = plugin.status();
+    json!({
+        "name": status.name,
+        "mode": if status.exclusive { "exclusive" } else { "shared" },
+        "vms": status.vms,
+        "memory_bytes": status.memory_bytes,
+    })
+}
+
+impl State {
+    fn show(&self, page: impl FnOnce(&View) -> Value) -> Response<Full<Bytes>> {
+        match &*self.stage.read() {
+            Stage::Starting => text(StatusCode::SERVICE_UNAVAILABLE, "not yet: plugins are being loaded\n"),
+            Stage::Serving(view) | Stage::Draining(view) => {
+                page_of(StatusCode::OK, "application/json", format!("{:#}\n", page(view)))
+            }
+        }
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<String>) -> Response<Full<Bytes>> {
+    page_of(status, "text/plain; charset=utf-8", body.into())
+}
+
+fn page_of(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

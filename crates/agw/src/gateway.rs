@@ -1,0 +1,114 @@
+//! From a snapshot to what runs: resources, plugins, listeners, in this order; nothing serves before all of it is up.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agw_config::{Plugin, Snapshot, VmMode};
+use agw_proxy::{Proxy, ProxyOptions, Runtime};
+use agw_telemetry::Metrics;
+use agw_wasm::{EngineOptions, HostOptions, LoadedPlugin, PluginHost, VmPools};
+use anyhow::{Context, Result};
+
+use crate::modules;
+use crate::resources::Resources;
+
+/// How long requests that are under way may take after SIGTERM.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// VMs over all workers, whatever plugins ask for: each reserves some 4 GiB of address space, of which there is
+/// 128 TiB. At the bound a stream's plugin fails by its policy.
+const VMS_MAX: usize = 16_384;
+
+/// What was decided when the process started.
+pub(crate) struct GatewayOptions {
+    pub(crate) workers: usize,
+    pub(crate) access_log: bool,
+    pub(crate) cache_dir: Option<PathBuf>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// A running gateway.
+pub(crate) struct Gateway {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) addresses: Vec<(String, SocketAddr)>,
+    pub(crate) plugins: Vec<Arc<LoadedPlugin>>,
+    pub(crate) resources: Arc<Resources>,
+    proxy: Proxy,
+}
+
+impl Gateway {
+    /// # Errors
+    /// Whatever keeps any part from running, with its name. Nothing has served then.
+    pub(crate) async fn start(snapshot: Snapshot, options: GatewayOptions) -> Result<Self> {
+        let snapshot = Arc::new(snapshot);
+        let proxy_options = ProxyOptions {
+            workers: options.workers,
+            access_log: options.access_log,
+            drain_timeout: DRAIN_TIMEOUT,
+            metrics: options.metrics.clone(),
+        };
+        // First, because a port that is taken is the quickest thing to find out.
+        let bound = Proxy::bind(&snapshot, proxy_options)?;
+        let resources = Arc::new(Resources::build(&snapshot, options.workers, &options.metrics)?);
+        let plugins = load_plugins(&snapshot, &resources, &options).await?;
+        let runtime = Runtime::new(snapshot.clone(), &plugins, VmPools::new)?;
+        let addresses = bound.addresses();
+        let proxy = bound.spawn(Arc::new(runtime))?;
+        let plugins = plugins.into_values().collect();
+        Ok(Gateway { snapshot, addresses, plugins, resources, proxy })
+    }
+
+    /// Lets requests finish, then closes what is behind them.
+    pub(crate) async fn drain(self) {
+        self.proxy.drain().await;
+        self.resources.shutdown().await;
+    }
+}
+
+async fn load_plugins(
+    snapshot: &Snapshot,
+    resources: &Resources,
+    options: &GatewayOptions,
+) -> Result<HashMap<String, Arc<LoadedPlugin>>> {
+    let mut loaded = HashMap::new();
+    if snapshot.plugins.is_empty() {
+        return Ok(loaded);
+    }
+    let host = PluginHost::new(HostOptions {
+        engine: engine_options(snapshot.plugins.values().map(AsRef::as_ref), options.workers),
+        cache_dir: options.cache_dir.clone(),
+        metrics: options.metrics.clone(),
+    })?;
+    for (name, plugin) in &snapshot.plugins {
+        let access = resources.access(snapshot, plugin, &options.metrics)?;
+        let bytes = modules::read(&plugin.module).with_context(|| format!("plugin {name:?}"))?;
+        let plugin = host.load(plugin.clone(), bytes, access).await;
+        loaded.insert(name.clone(), plugin.with_context(|| format!("load the plugin {name:?}"))?);
+    }
+    Ok(loaded)
+}
+
+/// What the engine must reserve for these plugins.
+pub(crate) fn engine_options<'a>(
+    plugins: impl IntoIterator<Item = &'a Plugin>,
+    workers: usize,
+) -> EngineOptions {
+    let mut options = EngineOptions { vms_max: 0, memory_bytes_max: 0, table_elements_max: 0 };
+    let mut vms = 0usize;
+    for plugin in plugins {
+        let at_once = match plugin.vm.mode {
+            VmMode::Exclusive => plugin.vm.max,
+            // The old one may still end while its successor starts.
+            VmMode::Shared => 2,
+        };
+        // One more for the rehearsal when the plugin is loaded.
+        vms = vms.saturating_add(at_once.saturating_mul(workers)).saturating_add(1);
+        options.memory_bytes_max = options.memory_bytes_max.max(plugin.limits.memory_bytes_max);
+        options.table_elements_max = options.table_elements_max.max(plugin.limits.table_elements_max);
+    }
+    options.vms_max = vms.min(VMS_MAX) as u32;
+    options
+}

@@ -1,0 +1,90 @@
+//! Where modules come from: files, and the one that is embedded; and what `agw check` makes of them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use agw_config::{ModuleSource, Plugin};
+use agw_foreign::Access;
+use agw_telemetry::Metrics;
+use agw_wasm::{HostOptions, PluginHost};
+use agw_wire::AGW_REDIS;
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+
+use crate::gateway::engine_options;
+
+/// Names of the embedded modules.
+pub(crate) const NAMES: [&str; 1] = ["rate-limit"];
+
+/// The `rate-limit` example, built by `build.rs`.
+static RATE_LIMIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/rate_limit.wasm"));
+
+/// More than any module may have; the host refuses earlier.
+const MODULE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// A module's bytes.
+///
+/// # Errors
+/// With the file's path and the system's reason.
+pub(crate) fn read(source: &ModuleSource) -> Result<Bytes> {
+    match source {
+        ModuleSource::Builtin(name) if name == NAMES[0] => Ok(Bytes::from_static(RATE_LIMIT)),
+        ModuleSource::Builtin(name) => bail!("no module named {name:?} is embedded"),
+        ModuleSource::File(path) => {
+            let size = std::fs::metadata(path).with_context(|| format!("read {}", path.display()))?.len();
+            if size > MODULE_BYTES_MAX {
+                bail!("{} has {size} bytes; a module may have {MODULE_BYTES_MAX}", path.display());
+            }
+            Ok(std::fs::read(path).with_context(|| format!("read {}", path.display()))?.into())
+        }
+    }
+}
+
+/// Where compiled modules are kept: `$XDG_CACHE_HOME/agw` or `~/.cache/agw`; `None` without a home.
+pub(crate) fn cache_dir() -> Option<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
+    base.map(|base| base.join("agw").join("modules"))
+}
+
+/// Loads modules for `agw check`: compiled, linked and configured, but with no resource behind them.
+pub(crate) struct Inspector {
+    runtime: tokio::runtime::Runtime,
+    metrics: Arc<Metrics>,
+}
+
+impl Inspector {
+    pub(crate) fn new() -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        Ok(Inspector { runtime: runtime.context("start the runtime")?, metrics: Arc::new(Metrics::new()) })
+    }
+
+    /// # Errors
+    /// What is wrong with the module or its configuration, and what to do.
+    pub(crate) fn inspect(&self, plugin: &Plugin) -> Result<(), (String, String)> {
+        self.load(plugin).map_err(|error| {
+            let hint = "Correct the module or the plugin's configuration; its log lines are above, if it wrote any";
+            (one_line(&error), hint.to_owned())
+        })
+    }
+
+    fn load(&self, plugin: &Plugin) -> Result<()> {
+        let bytes = read(&plugin.module)?;
+        let options = HostOptions {
+            engine: engine_options([plugin], 1),
+            cache_dir: cache_dir(),
+            metrics: self.metrics.clone(),
+        };
+        let host = PluginHost::new(options)?;
+        let access = Access::builder(&plugin.name, 0, self.metrics.clone()).function(AGW_REDIS).build();
+        self.runtime.block_on(host.load(Arc::new(plugin.clone()), bytes, access))?;
+        Ok(())
+    }
+}
+
+/// An error with its causes, without the lines of a backtrace.
+fn one_line(error: &anyhow::Error) -> String {
+    let causes: Vec<String> =
+        error.chain().filter_map(|cause| cause.to_string().lines().next().map(str::to_owned)).collect();
+    causes.join(": ")
+}
