@@ -1,5 +1,6 @@
 //! The filter: looks sessions up on the way in, and starts them on the way out.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use agw_sdk::Error;
@@ -18,11 +19,14 @@ proxy_wasm::main! {{
 #[derive(Default)]
 struct Root {
     config: Option<Rc<Config>>,
+    /// The last lookup failed: it was logged, and need not be again.
+    failing: Rc<Cell<bool>>,
 }
 
 /// One request.
 struct Session {
     config: Rc<Config>,
+    failing: Rc<Cell<bool>>,
     /// The filter answered by itself; the response is not the upstream's.
     answered: bool,
 }
@@ -51,7 +55,7 @@ impl RootContext for Root {
 
     fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
         let config = self.config.clone()?;
-        Some(Box::new(Session { config, answered: false }))
+        Some(Box::new(Session { config, failing: self.failing.clone(), answered: false }))
     }
 }
 
@@ -64,13 +68,15 @@ impl HttpContext for Session {
         // Only this filter says who the user is.
         self.set_http_request_header(&self.config.user_header, None);
         let Some(id) = self.client_id() else { return Action::Continue };
-        match self.find(&id) {
+        let found = self.find(&id);
+        let failed_before = self.failing.replace(found.is_err());
+        match found {
             Ok(Some(user)) if is_header_value(&user) => {
                 self.set_http_request_header_bytes(&self.config.user_header, Some(&user));
                 Action::Continue
             }
             Ok(_) => Action::Continue,
-            Err(error) => self.without_redis(&error),
+            Err(error) => self.without_redis(&error, failed_before),
         }
     }
 
@@ -132,8 +138,10 @@ impl Session {
         }
     }
 
-    fn without_redis(&mut self, error: &Error) -> Action {
-        log::warn!("a session could not be looked up: {error}");
+    fn without_redis(&mut self, error: &Error, failed_before: bool) -> Action {
+        if !failed_before {
+            log::warn!("sessions cannot be looked up: {error}");
+        }
         match self.config.on_error {
             OnError::Open => Action::Continue,
             OnError::Closed => self.unavailable(),
