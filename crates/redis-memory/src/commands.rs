@@ -134,6 +134,12 @@ impl<'a> Command<'a> {
     }
 }
 
+/// Every command there is.
+#[cfg(test)]
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    TABLE.keys().copied()
+}
+
 fn find(name: &[u8]) -> Option<&'static Spec> {
     let mut buffer = [0u8; NAME_BYTES_MAX];
     let lower = buffer.get_mut(..name.len())?;

@@ -67,11 +67,6 @@ impl Keyspace {
         &mut self.random
     }
 
-    #[cfg(test)]
-    pub(crate) fn used_bytes(&self) -> usize {
-        self.used_bytes
-    }
-
     /// Keys, without those that have expired and are still to be removed.
     pub(crate) fn len(&self) -> usize {
         let expired = self.deadlines.iter().take_while(|(deadline, _)| *deadline < self.now).count();
@@ -143,6 +138,21 @@ impl Keyspace {
         }
         // The key is there, so the change runs; `None` cannot happen.
         self.change(key, change)?.ok_or(Failure::NO_SUCH_KEY)
+    }
+
+    /// Panics unless the accounts agree with what is there.
+    #[cfg(test)]
+    pub(crate) fn audit(&self) {
+        let bytes: usize = self.entries.iter().map(|(name, entry)| cost(name, &entry.value)).sum();
+        let deadlines =
+            self.entries.iter().filter_map(|(name, entry)| Some((entry.deadline?, Name::clone(name))));
+        assert_eq!(self.used_bytes, bytes);
+        assert_eq!(self.deadlines, deadlines.collect());
+        assert!(self.used_bytes <= self.limits.bytes && self.entries.len() <= self.limits.keys);
+        for entry in self.entries.values() {
+            assert_eq!(entry.value.bytes(), entry.value.recount());
+            assert!(!entry.value.is_vanishing());
+        }
     }
 
     /// Replaces whatever is there.

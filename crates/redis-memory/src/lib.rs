@@ -7,6 +7,8 @@ mod keyspace;
 mod members;
 mod number;
 mod reply;
+#[cfg(test)]
+mod shell;
 mod store;
 mod value;
 

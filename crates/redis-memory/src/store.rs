@@ -104,3 +104,6 @@ fn admitted<'a>(keyspace: &mut Keyspace, command: Command<'a>) -> Result<Command
     }
     Ok(command)
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,6 +39,22 @@ impl Value {
         }
     }
 
+    /// What [`Value::bytes`] should be, counted anew.
+    #[cfg(test)]
+    pub(crate) fn recount(&self) -> usize {
+        let each = |bytes: usize| bytes + MEMBER_OVERHEAD;
+        match self {
+            Value::Text(text) => text.0.len(),
+            Value::Hash(hash) => hash.iter().map(|(name, value)| each(name.len() + value.len())).sum(),
+            Value::Set(set) => set.names().map(|name| each(name.len())).sum(),
+            Value::SortedSet(sorted) => {
+                assert_eq!(sorted.order.len(), sorted.scores.len());
+                sorted.iter().map(|(name, _)| each(name.len())).sum()
+            }
+            Value::List(list) => list.iter().map(|item| each(item.len())).sum(),
+        }
+    }
+
     /// Redis keeps no empty containers; an empty string is a value like any other.
     pub(crate) fn is_vanishing(&self) -> bool {
         match self {

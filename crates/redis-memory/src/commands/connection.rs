@@ -29,3 +29,19 @@ fn time(db: &mut Keyspace, _: &[&[u8]], reply: &mut Reply<'_>) -> Done {
     reply.bulk((db.now() % 1000 * 1000).to_string().as_bytes());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::shell::Shell;
+
+    #[test]
+    fn time_is_that_of_the_caller() {
+        Shell::new().expect(&[
+            ("TIME", "[1800000000 0]"),
+            ("PING", "+PONG"),
+            ("PING hello", "hello"),
+            ("PING a b", "-ERR wrong number of arguments for 'ping' command"),
+            ("ECHO x", "x"),
+        ]);
+    }
+}

@@ -64,3 +64,47 @@ fn incrbyfloat(db: &mut Keyspace, args: &[&[u8]], reply: &mut Reply<'_>) -> Done
         Ok(())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::shell::Shell;
+
+    #[test]
+    fn a_counter_refuses_what_is_no_number_and_never_wraps() {
+        Shell::new().expect(&[
+            ("SET t text", "+OK"),
+            ("INCR t", "-ERR value is not an integer or out of range"),
+            ("INCRBYFLOAT t 1", "-ERR value is not a valid float"),
+            ("SET m 9223372036854775807", "+OK"),
+            ("INCR m", "-ERR increment or decrement would overflow"),
+            ("DECRBY m -9223372036854775808", "-ERR decrement would overflow"),
+            ("GET m", "9223372036854775807"),
+            ("RPUSH l x", "1"),
+            ("INCR l", "-WRONGTYPE Operation against a key holding the wrong kind of value"),
+            ("INCRBYFLOAT l 1", "-WRONGTYPE Operation against a key holding the wrong kind of value"),
+        ]);
+    }
+
+    #[test]
+    fn counters_count() {
+        Shell::new().expect(&[
+            ("INCR n", "1"),
+            ("INCRBY n 10", "11"),
+            ("DECR n", "10"),
+            ("DECRBY n 20", "-10"),
+            ("INCRBYFLOAT f 0.1", "0.1"),
+            ("INCRBYFLOAT f 0.2", "0.3"),
+        ]);
+    }
+
+    #[test]
+    fn a_counter_keeps_its_deadline() {
+        let shell = Shell::new();
+        shell.expect(&[
+            ("SET n 1 EX 10", "+OK"),
+            ("INCR n", "2"),
+            ("INCRBYFLOAT n 0.5", "2.5"),
+            ("TTL n", "10"),
+        ]);
+    }
+}

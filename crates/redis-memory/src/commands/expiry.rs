@@ -133,3 +133,62 @@ fn persist(db: &mut Keyspace, args: &[&[u8]], reply: &mut Reply<'_>) -> Done {
     reply.bool(had);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::shell::Shell;
+
+    #[test]
+    fn impossible_times_are_refused_and_past_ones_delete() {
+        Shell::new().expect(&[
+            ("SET a 1", "+OK"),
+            ("EXPIRE a 9223372036854775807", "-ERR invalid expire time in 'expire' command"),
+            ("PEXPIRE a 9223372036854775807", "-ERR invalid expire time in 'pexpire' command"),
+            ("EXPIRE a x", "-ERR value is not an integer or out of range"),
+            ("EXPIRE a 10 NX GT", "-ERR NX and XX, GT or LT options at the same time are not compatible"),
+            ("EXPIRE a 10 GT LT", "-ERR GT and LT options at the same time are not compatible"),
+            ("EXPIRE a 10 FOO", "-ERR Unsupported option FOO"),
+            ("TTL a", "-1"),
+            ("EXPIRE a -1", "1"),
+            ("TTL a", "-2"),
+        ]);
+    }
+
+    #[test]
+    fn conditions_compare_with_the_deadline_there_is() {
+        Shell::new().expect(&[
+            ("SET a 1", "+OK"),
+            ("EXPIRE a 10 XX", "0"),
+            ("EXPIRE a 10 GT", "0"),
+            ("EXPIRE a 10 LT", "1"),
+            ("EXPIRE a 20 NX", "0"),
+            ("EXPIRE a 5 GT", "0"),
+            ("EXPIRE a 20 GT", "1"),
+            ("EXPIRE a 30 LT", "0"),
+            ("PTTL a", "20000"),
+            ("EXPIRETIME a", "1800000020"),
+            ("PEXPIREAT a 1800000050123 XX", "1"),
+            ("PEXPIRETIME a", "1800000050123"),
+            ("PERSIST a", "1"),
+            ("PERSIST a", "0"),
+            ("EXPIRE nosuch 1", "0"),
+        ]);
+    }
+
+    #[test]
+    fn a_key_ends_after_its_last_millisecond() {
+        let mut shell = Shell::new();
+        shell.expect(&[("SET a 1 PX 100", "+OK"), ("HSET h f v", "1"), ("PEXPIRE h 100", "1")]);
+        shell.now += 100;
+        shell.expect(&[("GET a", "1"), ("PTTL a", "0"), ("HGET h f", "v"), ("DBSIZE", "2")]);
+        shell.now += 1;
+        shell.expect(&[
+            ("GET a", "nil"),
+            ("PTTL a", "-2"),
+            ("HGETALL h", "[]"),
+            ("DBSIZE", "0"),
+            ("INCR a", "1"),
+        ]);
+        shell.expect(&[("TTL a", "-1"), ("RPUSH h x", "1")]);
+    }
+}

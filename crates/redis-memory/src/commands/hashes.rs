@@ -165,3 +165,36 @@ fn hincrbyfloat(db: &mut Keyspace, args: &[&[u8]], reply: &mut Reply<'_>) -> Don
     reply.bulk(sum.as_bytes());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::shell::Shell;
+
+    #[test]
+    fn fields_are_set_counted_and_removed() {
+        Shell::new().expect(&[
+            ("HSET h a", "-ERR wrong number of arguments for 'hset' command"),
+            ("HSET h a 1 b", "-ERR wrong number of arguments for 'hset' command"),
+            ("HSET h a 1 b 2", "2"),
+            ("HSET h a 3 c 4", "1"),
+            ("HGETALL h", "[a 3 b 2 c 4]"),
+            ("HMGET h a x", "[3 nil]"),
+            ("HINCRBY h a 4", "7"),
+            ("HINCRBY h a 9223372036854775807", "-ERR increment or decrement would overflow"),
+            ("HINCRBYFLOAT h a 0.5", "7.5"),
+            ("HINCRBY h a 1", "-ERR hash value is not an integer"),
+            ("HINCRBYFLOAT h a inf", "-ERR value is NaN or Infinity"),
+            ("HSETNX h a 1", "0"),
+            ("HSTRLEN h a", "3"),
+            ("HKEYS h", "[a b c]"),
+            ("HVALS h", "[7.5 2 4]"),
+            ("HDEL h a b x", "2"),
+            ("HLEN h", "1"),
+            ("HDEL h c", "1"),
+            ("EXISTS h", "0"),
+            ("HMSET h a 1", "+OK"),
+            ("GET h", "-WRONGTYPE Operation against a key holding the wrong kind of value"),
+            ("HEXISTS h a", "1"),
+        ]);
+    }
+}

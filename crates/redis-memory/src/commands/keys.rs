@@ -69,6 +69,8 @@ fn move_key(db: &mut Keyspace, from: &[u8], to: &[u8]) {
 
 fn copy(db: &mut Keyspace, args: &[&[u8]], reply: &mut Reply<'_>) -> Done {
     const NO_DATABASE: Failure = Failure::fixed("ERR DB index is out of range");
+    const NOT_INT: Failure =
+        Failure::fixed("ERR value is out of range, value must between -2147483648 and 2147483647");
     const SAME: Failure = Failure::fixed("ERR source and destination objects are the same");
     let mut replace = false;
     let mut options = args[3..].iter();
@@ -79,7 +81,7 @@ fn copy(db: &mut Keyspace, args: &[&[u8]], reply: &mut Reply<'_>) -> Done {
         }
         match options.next() {
             Some(index) if is(option, "db") => {
-                let index = i32::try_from(integer(index)?).map_err(|_| Failure::NOT_INTEGER)?;
+                let index = i32::try_from(integer(index)?).map_err(|_| NOT_INT)?;
                 if index != 0 {
                     return Err(NO_DATABASE);
                 }
@@ -103,4 +105,42 @@ fn copy(db: &mut Keyspace, args: &[&[u8]], reply: &mut Reply<'_>) -> Done {
     db.put(args[2], value, deadline);
     reply.bool(true);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::shell::Shell;
+
+    #[test]
+    fn keys_move_with_their_deadlines() {
+        Shell::new().expect(&[
+            ("RENAME a b", "-ERR no such key"),
+            ("SET a 1 EX 10", "+OK"),
+            ("SET b 2", "+OK"),
+            ("RENAMENX a b", "0"),
+            ("RENAME a b", "+OK"),
+            ("GET b", "1"),
+            ("TTL b", "10"),
+            ("COPY b b", "-ERR source and destination objects are the same"),
+            ("COPY b c", "1"),
+            ("TTL c", "10"),
+            ("COPY b c", "0"),
+            ("COPY b c REPLACE", "1"),
+            ("COPY b c DB 1", "-ERR DB index is out of range"),
+            ("COPY b c DB", "-ERR syntax error"),
+            ("EXISTS b b c x", "3"),
+            ("TYPE b", "+string"),
+            ("TYPE x", "+none"),
+            ("DEL b c x", "2"),
+            ("DBSIZE", "0"),
+        ]);
+    }
+
+    #[test]
+    fn what_is_not_here_says_so() {
+        Shell::new().expect(&[
+            ("KEYS *", "-ERR unknown command 'KEYS' in memory://, the embedded store, which has a part of Redis only; use a real Redis server for this command"),
+            ("RENAME a", "-ERR wrong number of arguments for 'rename' command"),
+        ]);
+    }
 }

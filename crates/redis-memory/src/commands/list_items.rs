@@ -48,9 +48,9 @@ fn lset(db: &mut Keyspace, args: &[&[u8]], reply: &mut Reply<'_>) -> Done {
 }
 
 fn lrem(db: &mut Keyspace, args: &[&[u8]], reply: &mut Reply<'_>) -> Done {
-    let count = signed_count(args[2])?;
+    let count = integer(args[2])?;
     let end = if count < 0 { End::Last } else { End::First };
-    let max = if count == 0 { usize::MAX } else { clamped(count.abs()) };
+    let max = if count == 0 { usize::MAX } else { clamped(count.saturating_abs()) };
     let removed = db.change(args[1], |list: &mut List| Ok(list.remove_equal(end, args[3], max)))?;
     reply.count(removed.unwrap_or(0));
     Ok(())
@@ -145,4 +145,41 @@ fn lpos(db: &mut Keyspace, args: &[&[u8]], reply: &mut Reply<'_>) -> Done {
         (None, None) => reply.null(),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::shell::Shell;
+
+    #[test]
+    fn items_are_found_changed_and_removed() {
+        Shell::new().expect(&[
+            ("LSET l 0 x", "-ERR no such key"),
+            ("RPUSH l a b a c a", "5"),
+            ("LSET l 5 x", "-ERR index out of range"),
+            ("LSET l -6 x", "-ERR index out of range"),
+            ("LINDEX l -5", "a"),
+            ("LINDEX l -6", "nil"),
+            ("LINDEX l 9223372036854775807", "nil"),
+            ("LPOS l a RANK -1", "4"),
+            ("LPOS l a RANK 2 COUNT 0", "[2 4]"),
+            ("LPOS l a COUNT 2 MAXLEN 2", "[0]"),
+            ("LPOS l z", "nil"),
+            ("LPOS l z COUNT 0", "[]"),
+            (
+                "LPOS l a RANK -9223372036854775808",
+                "-ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+            ),
+            ("LREM l -2 a", "2"),
+            ("LRANGE l 0 -1", "[a b c]"),
+            ("LINSERT l AFTER b x", "4"),
+            ("LINSERT l BEFORE z x", "-1"),
+            ("LINSERT l NEAR b x", "-ERR syntax error"),
+            ("LRANGE l -100 100", "[a b x c]"),
+            ("LTRIM l 1 -2", "+OK"),
+            ("LRANGE l 0 -1", "[b x]"),
+            ("LTRIM l 5 1", "+OK"),
+            ("EXISTS l", "0"),
+        ]);
+    }
 }

@@ -130,3 +130,35 @@ fn move_item(db: &mut Keyspace, from: (&[u8], End), to: (&[u8], End), reply: &mu
     reply.bulk_or_null(item.as_deref());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::shell::Shell;
+
+    #[test]
+    fn items_go_in_and_out_at_both_ends() {
+        Shell::new().expect(&[
+            ("LPUSHX l a", "0"),
+            ("LPOP l", "nil"),
+            ("LPOP l 1", "nil"),
+            ("RPUSH l a b", "2"),
+            ("LPUSH l c d", "4"),
+            ("LRANGE l 0 -1", "[d c a b]"),
+            ("LPOP l 2 3", "-ERR wrong number of arguments for 'lpop' command"),
+            ("RPOP l -1", "-ERR value is out of range, must be positive"),
+            ("RPOP l 0", "[]"),
+            ("RPOP l 2", "[b a]"),
+            ("LMOVE l m LEFT RIGHT", "d"),
+            ("LMOVE l m UP RIGHT", "-ERR syntax error"),
+            ("RPOPLPUSH l m", "c"),
+            ("EXISTS l", "0"),
+            ("LRANGE m 0 -1", "[c d]"),
+            ("LMOVE m m LEFT RIGHT", "c"),
+            ("LRANGE m 0 -1", "[d c]"),
+            ("SET s x", "+OK"),
+            ("LMOVE m s LEFT LEFT", "-WRONGTYPE Operation against a key holding the wrong kind of value"),
+            ("LLEN m", "2"),
+            ("LPOP m 9223372036854775807", "[d c]"),
+        ]);
+    }
+}

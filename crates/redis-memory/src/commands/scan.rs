@@ -15,14 +15,15 @@ pub(super) const COMMANDS: &[Spec] = &[
     spec("zscan", -3, Grows::No, zscan),
 ];
 
+/// What to walk, and the pattern of MATCH.
+type Found<'a, 'b, K> = (&'a K, Option<&'b [u8]>);
+
 /// Checks the arguments in Redis' order; `None` when there is no such key.
-fn begin<'a, 'b, K: Kind>(
-    db: &'a Keyspace,
-    args: &[&'b [u8]],
-) -> Result<Option<(&'a K, Option<&'b [u8]>)>, Failure> {
+fn begin<'a, 'b, K: Kind>(db: &'a Keyspace, args: &[&'b [u8]]) -> Result<Option<Found<'a, 'b, K>>, Failure> {
     const CURSOR: Failure = Failure::fixed("ERR invalid cursor");
-    let cursor = std::str::from_utf8(args[2]).ok().and_then(|cursor| cursor.parse::<u64>().ok());
-    cursor.ok_or(CURSOR)?;
+    if !is_cursor(args[2]) {
+        return Err(CURSOR);
+    }
     let Some(value) = db.read::<K>(args[1])? else { return Ok(None) };
     let mut pattern = None;
     for option in args[3..].chunks(2) {
@@ -37,6 +38,13 @@ fn begin<'a, 'b, K: Kind>(
         }
     }
     Ok(Some((value, pattern)))
+}
+
+/// Any cursor gets the whole answer; it must still be one. A sign is taken, as C's `strtoul` takes it.
+fn is_cursor(arg: &[u8]) -> bool {
+    let digits = arg.strip_prefix(b"-").or_else(|| arg.strip_prefix(b"+")).unwrap_or(arg);
+    let in_range = std::str::from_utf8(digits).is_ok_and(|digits| digits.parse::<u64>().is_ok());
+    arg.is_empty() || in_range && digits.first().is_some_and(u8::is_ascii_digit)
 }
 
 fn is_wanted(pattern: Option<&[u8]>, name: &[u8]) -> bool {
@@ -83,4 +91,25 @@ fn zscan(db: &mut Keyspace, args: &[&[u8]], reply: &mut Reply<'_>) -> Done {
         reply.bulk(number::format_stored_score(score).as_bytes());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::shell::Shell;
+
+    #[test]
+    fn a_scan_answers_at_once() {
+        Shell::new().expect(&[
+            ("HSCAN h 0", "[0 []]"),
+            ("HSET h ab 1 b 2", "2"),
+            ("HSCAN h 0 MATCH a* COUNT 1", "[0 [ab 1]]"),
+            ("HSCAN h x", "-ERR invalid cursor"),
+            ("HSCAN h 0 COUNT 0", "-ERR syntax error"),
+            ("SADD s a", "1"),
+            ("SSCAN s 0", "[0 [a]]"),
+            ("ZADD z 1.5 a 100000000000000000 b", "2"),
+            ("ZSCAN z 0", "[0 [a 1.5 b 100000000000000000]]"),
+            ("ZSCAN s 0", "-WRONGTYPE Operation against a key holding the wrong kind of value"),
+        ]);
+    }
 }

@@ -111,3 +111,32 @@ fn sintercard(db: &mut Keyspace, args: &[&[u8]], reply: &mut Reply<'_>) -> Done 
     reply.count(intersection(&read(db, keys)?, max).len());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::shell::Shell;
+
+    #[test]
+    fn sets_are_combined_and_stored() {
+        Shell::new().expect(&[
+            ("SADD a 1 2 3", "3"),
+            ("SADD b 2 3 4", "3"),
+            ("SINTER a b", "[2 3]"),
+            ("SDIFF a b", "[1]"),
+            ("SUNION a b", "[1 2 3 4]"),
+            ("SINTER a nosuch", "[]"),
+            ("SINTERCARD 2 a b LIMIT 1", "1"),
+            ("SINTERCARD 0 a", "-ERR numkeys should be greater than 0"),
+            ("SINTERCARD 9223372036854775807 a", "-ERR Number of keys can't be greater than number of args"),
+            ("SINTERCARD 2 a b LIMIT -1", "-ERR LIMIT can't be negative"),
+            ("SET s x EX 10", "+OK"),
+            ("SUNION a s", "-WRONGTYPE Operation against a key holding the wrong kind of value"),
+            ("SUNIONSTORE s a b", "4"),
+            ("TTL s", "-1"),
+            ("SINTERSTORE s a nosuch", "0"),
+            ("EXISTS s", "0"),
+            ("SDIFFSTORE a a b", "1"),
+            ("SMEMBERS a", "[1]"),
+        ]);
+    }
+}

@@ -137,3 +137,52 @@ fn srandmember(db: &mut Keyspace, args: &[&[u8]], reply: &mut Reply<'_>) -> Done
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::shell::Shell;
+
+    #[test]
+    fn members_are_added_moved_and_drawn() {
+        Shell::new().expect(&[
+            ("SADD s a b a", "2"),
+            ("SMISMEMBER s a x", "[1 0]"),
+            ("SMOVE s t a", "1"),
+            ("SMOVE s t x", "0"),
+            ("SMEMBERS t", "[a]"),
+            ("SRANDMEMBER t", "a"),
+            ("SRANDMEMBER t 5", "[a]"),
+            ("SRANDMEMBER t -3", "[a a a]"),
+            (
+                "SRANDMEMBER t -9223372036854775808",
+                "-ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+            ),
+            (
+                "SRANDMEMBER t -9223372036854775807",
+                "-ERR the reply is longer than memory:// allows; ask for less at a time",
+            ),
+            ("SPOP t -1", "-ERR value is out of range, must be positive"),
+            ("SPOP t 0", "[]"),
+            ("SPOP t", "a"),
+            ("SPOP t", "nil"),
+            ("EXISTS t", "0"),
+            ("SPOP s 100", "[b]"),
+            ("SREM s b", "0"),
+        ]);
+    }
+
+    #[test]
+    fn drawn_members_differ_and_popped_ones_are_gone() {
+        let shell = Shell::new();
+        let all: Vec<String> = (0..50).map(|n| n.to_string()).collect();
+        shell.run(&format!("SADD s {}", all.join(" ")));
+        let drawn = shell.run("SRANDMEMBER s 40");
+        let drawn: std::collections::HashSet<_> = drawn.trim_matches(['[', ']']).split(' ').collect();
+        assert_eq!(drawn.len(), 40);
+        let popped = shell.run("SPOP s 20");
+        for member in popped.trim_matches(['[', ']']).split(' ') {
+            assert_eq!(shell.run(&format!("SISMEMBER s {member}")), "0");
+        }
+        assert_eq!(shell.run("SCARD s"), "30");
+    }
+}

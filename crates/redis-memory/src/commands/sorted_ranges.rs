@@ -190,3 +190,50 @@ fn tell(pairs: &[Pair<'_>], with_scores: bool, reply: &mut Reply<'_>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::shell::Shell;
+
+    #[test]
+    fn ranges_are_cut_by_rank_score_and_member() {
+        Shell::new().expect(&[
+            ("ZADD z 1 a 2 b 3 c 4 d", "4"),
+            ("ZRANGE z 1 2", "[b c]"),
+            ("ZRANGE z 0 1 REV WITHSCORES", "[d 4 c 3]"),
+            ("ZRANGE z (1 3 BYSCORE", "[b c]"),
+            ("ZRANGE z 3 (1 BYSCORE REV LIMIT 1 1", "[b]"),
+            ("ZRANGE z -inf +inf BYSCORE LIMIT -1 5", "[]"),
+            ("ZRANGE z (inf inf BYSCORE", "[]"),
+            ("ZRANGE z 5 1 BYSCORE", "[]"),
+            ("ZCOUNT z (1 (4", "2"),
+            ("ZCOUNT z x 1", "-ERR min or max is not a float"),
+            (
+                "ZRANGE z 0 1 LIMIT 0 1",
+                "-ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX",
+            ),
+            (
+                "ZRANGE z - + BYLEX WITHSCORES",
+                "-ERR syntax error, WITHSCORES not supported in combination with BYLEX",
+            ),
+            ("ZRANGE z a + BYLEX", "-ERR min or max not valid string range item"),
+            ("ZREVRANGE z 0 0", "[d]"),
+            ("ZRANGEBYSCORE z 2 3 WITHSCORES", "[b 2 c 3]"),
+            ("ZREVRANGEBYSCORE z 3 2", "[c b]"),
+            ("ZREMRANGEBYSCORE z -inf (2", "1"),
+            ("ZREMRANGEBYRANK z -1 -1", "1"),
+            ("ZRANGE z 0 -1", "[b c]"),
+        ]);
+    }
+
+    #[test]
+    fn members_of_equal_score_are_ranged_by_name() {
+        Shell::new().expect(&[
+            ("ZADD z 0 a 0 b 0 c", "3"),
+            ("ZRANGE z - + BYLEX", "[a b c]"),
+            ("ZRANGE z (a [c BYLEX", "[b c]"),
+            ("ZRANGE z + [b BYLEX REV LIMIT 0 1", "[c]"),
+            ("ZRANGE z + - BYLEX", "[]"),
+        ]);
+    }
+}

@@ -106,3 +106,29 @@ fn pop(db: &mut Keyspace, args: &[&[u8]], end: End, reply: &mut Reply<'_>) -> Do
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::shell::Shell;
+
+    #[test]
+    fn members_are_ranked_and_popped() {
+        Shell::new().expect(&[
+            ("ZADD z 1 b 1 a 2 c", "3"),
+            ("ZRANK z a", "0"),
+            ("ZREVRANK z a", "2"),
+            ("ZRANK z x", "nil"),
+            ("ZMSCORE z a x", "[1 nil]"),
+            ("ZPOPMIN z -1", "-ERR value is out of range, must be positive"),
+            ("ZPOPMIN z 1 1", "-ERR syntax error"),
+            ("ZPOPMAX z", "[c 2]"),
+            ("ZREM z a x", "1"),
+            ("ZCARD z", "1"),
+            ("ZPOPMIN z 9223372036854775807", "[b 1]"),
+            ("EXISTS z", "0"),
+            ("ZPOPMIN z", "[]"),
+            ("SET s x", "+OK"),
+            ("ZSCORE s a", "-WRONGTYPE Operation against a key holding the wrong kind of value"),
+        ]);
+    }
+}

@@ -235,3 +235,54 @@ fn getex(db: &mut Keyspace, args: &[&[u8]], reply: &mut Reply<'_>) -> Done {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::shell::Shell;
+
+    #[test]
+    fn options_that_contradict_each_other_are_refused() {
+        Shell::new().expect(&[
+            ("SET a 1 NX XX", "-ERR syntax error"),
+            ("SET a 1 EX 1 PX 1", "-ERR syntax error"),
+            ("SET a 1 EX 1 KEEPTTL", "-ERR syntax error"),
+            ("SET a 1 EX", "-ERR syntax error"),
+            ("SET a 1 PERSIST", "-ERR syntax error"),
+            ("SET a 1 EX 0", "-ERR invalid expire time in 'set' command"),
+            ("SET a 1 PX 9223372036854775807", "-ERR invalid expire time in 'set' command"),
+            ("SETEX a -1 v", "-ERR invalid expire time in 'setex' command"),
+            ("EXISTS a", "0"),
+            ("MSET a 1 b", "-ERR wrong number of arguments for 'mset' command"),
+            ("GETEX a EX 1 PERSIST", "-ERR syntax error"),
+        ]);
+    }
+
+    #[test]
+    fn strings_are_set_and_read() {
+        Shell::new().expect(&[
+            ("SET a 1 XX", "nil"),
+            ("SET a 1 NX EX 10", "+OK"),
+            ("SET a 2 NX", "nil"),
+            ("SET a 2 NX GET", "1"),
+            ("SET a 2 KEEPTTL", "+OK"),
+            ("TTL a", "10"),
+            ("SET a 3 GET", "2"),
+            ("TTL a", "-1"),
+            ("GETEX a EX 5", "3"),
+            ("TTL a", "5"),
+            ("GETEX a PERSIST", "3"),
+            ("TTL a", "-1"),
+            ("GETSET a 4", "3"),
+            ("MSET a 1 b 2", "+OK"),
+            ("MSETNX b 1 c 1", "0"),
+            ("RPUSH l x", "1"),
+            ("MGET a b c l", "[1 2 nil nil]"),
+            ("SET l 1 GET", "-WRONGTYPE Operation against a key holding the wrong kind of value"),
+            ("SET l 1", "+OK"),
+            ("GETDEL l", "1"),
+            ("GETDEL l", "nil"),
+            ("SETNX a 1", "0"),
+            ("SETNX z 1", "1"),
+        ]);
+    }
+}

@@ -79,3 +79,27 @@ fn setrange(db: &mut Keyspace, args: &[&[u8]], reply: &mut Reply<'_>) -> Done {
     reply.count(len);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::shell::Shell;
+
+    #[test]
+    fn parts_of_strings_are_read_and_written() {
+        Shell::new().expect(&[
+            ("SETRANGE a -1 x", "-ERR offset is out of range"),
+            ("SETRANGE a 536870912 x", "-ERR string exceeds maximum allowed size (proto-max-bulk-len)"),
+            ("SETRANGE a 400000000 x", "-OOM command not allowed when used memory > 'maxmemory'."),
+            ("SETRANGE a 3 ''", "0"),
+            ("EXISTS a", "0"),
+            ("APPEND a hello", "5"),
+            ("SETRANGE a 6 x", "7"),
+            ("GET a", "hello\\x00x"),
+            ("GETRANGE a 0 -3", "hello"),
+            ("GETRANGE a 5 1", ""),
+            ("GETRANGE a -9223372036854775808 9223372036854775807", "hello\\x00x"),
+            ("STRLEN a", "7"),
+            ("SUBSTR a 0 1", "he"),
+        ]);
+    }
+}

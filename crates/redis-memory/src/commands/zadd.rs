@@ -42,7 +42,7 @@ impl Options {
         if self.absent && self.present {
             return Err(PRESENCE);
         }
-        if self.greater && self.absent || self.less && self.absent || self.greater && self.less {
+        if self.absent && (self.greater || self.less) || self.greater && self.less {
             return Err(COMPARISON);
         }
         if self.increment && pairs > 1 {
@@ -110,4 +110,39 @@ fn run(db: &mut Keyspace, args: &[&[u8]], mut options: Options, reply: &mut Repl
         (false, _) => reply.count(outcome.added + if options.changed { outcome.updated } else { 0 }),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::shell::Shell;
+
+    #[test]
+    fn options_that_contradict_each_other_are_refused() {
+        Shell::new().expect(&[
+            ("ZADD z NX XX 1 a", "-ERR XX and NX options at the same time are not compatible"),
+            ("ZADD z GT LT 1 a", "-ERR GT, LT, and/or NX options at the same time are not compatible"),
+            ("ZADD z INCR 1 a 2 b", "-ERR INCR option supports a single increment-element pair"),
+            ("ZADD z 1 a 2", "-ERR syntax error"),
+            ("ZADD z nan a", "-ERR value is not a valid float"),
+            ("ZADD z 1 a x b", "-ERR value is not a valid float"),
+            ("EXISTS z", "0"),
+        ]);
+    }
+
+    #[test]
+    fn scores_change_as_the_options_say() {
+        Shell::new().expect(&[
+            ("ZADD z XX 1 a", "0"),
+            ("ZADD z 1 a 2 b", "2"),
+            ("ZADD z GT CH 0 a 3 b", "1"),
+            ("ZADD z LT CH 0 a 5 b", "1"),
+            ("ZADD z NX 9 a 9 c", "1"),
+            ("ZADD z XX INCR 1 d", "nil"),
+            ("ZINCRBY z 0.1 a", "0.10000000000000001"),
+            ("ZADD z inf i", "1"),
+            ("ZINCRBY z -inf i", "-ERR resulting score is not a number (NaN)"),
+            ("ZSCORE z i", "inf"),
+            ("ZRANGE z 0 -1", "[a b c i]"),
+        ]);
+    }
 }

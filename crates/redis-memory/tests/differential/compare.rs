@@ -1,5 +1,7 @@
 //! When two replies are the same: byte by byte, unless Redis itself promises less.
 
+use std::collections::BTreeSet;
+
 use agw_wire::resp::{self, Value};
 
 use crate::Command;
@@ -41,6 +43,39 @@ pub(crate) fn members(reply: &[u8]) -> Vec<Vec<u8>> {
     }
 }
 
+/// The pieces of a scan, without repetitions.
+#[derive(Default)]
+pub(crate) struct Scanned(BTreeSet<Vec<Vec<u8>>>);
+
+impl Scanned {
+    /// Returns the next cursor, or `None` if this is no reply to a scan.
+    pub(crate) fn add(&mut self, command: &Command, reply: &[u8]) -> Option<Vec<u8>> {
+        let per_item = match command[0].to_ascii_lowercase().as_slice() {
+            b"sscan" => 1,
+            b"hscan" | b"zscan" => 2,
+            _ => return None,
+        };
+        let Value::Array(parts) = parse(reply) else { return None };
+        let (Some(Value::Bulk(cursor)), Some(Value::Array(items))) = (parts.first(), parts.get(1)) else {
+            return None;
+        };
+        let bytes = |value: &Value<'_>| match value {
+            Value::Bulk(bytes) => bytes.to_vec(),
+            other => panic!("{other:?} in a scan"),
+        };
+        self.0.extend(items.chunks(per_item).map(|item| item.iter().map(bytes).collect()));
+        Some(cursor.to_vec())
+    }
+
+    /// As one reply with the cursor 0.
+    pub(crate) fn reply(&self) -> Vec<u8> {
+        let mut out = b"*2\r\n$1\r\n0\r\n".to_vec();
+        resp::put_header(&mut out, b'*', self.0.iter().map(Vec::len).sum());
+        self.0.iter().flatten().for_each(|bytes| resp::put_bulk(&mut out, bytes));
+        out
+    }
+}
+
 fn parse(reply: &[u8]) -> Value<'_> {
     let values = resp::parse_all(reply, 1);
     values.unwrap_or_else(|error| panic!("{error}: {}", reply.escape_ascii())).remove(0)
@@ -72,9 +107,15 @@ fn same_value(command: &Command, ours: &Value<'_>, theirs: &Value<'_>) -> Result
             let repeats = command.get(2).is_some_and(|count| count.starts_with(b"-"));
             ours.len() == theirs.len() && (repeats || all_differ(ours))
         }
+        // Redis 7.0 negates the lowest integer, which C leaves undefined; later ones refuse it as the store does.
+        ("lpos", Value::Error(ours), _)
+            if ours.starts_with(b"ERR value is out of range, value must between") =>
+        {
+            command.contains(&i64::MIN.to_string().into_bytes())
+        }
         _ => ours == theirs,
     };
-    if verdict { Ok(()) } else { Err(format!("{ours:?} is not {theirs:?}")) }
+    if verdict { Ok(()) } else { Err(format!("the replies to {name} differ")) }
 }
 
 fn near(ours: i64, theirs: i64, unit: i64) -> bool {

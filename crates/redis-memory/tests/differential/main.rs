@@ -8,7 +8,7 @@ mod compare;
 mod generate;
 mod server;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use agw_redis_memory::{Limits, Store, UnixMillis};
@@ -43,11 +43,21 @@ struct Pair {
     server: Server,
     history: VecDeque<String>,
     seed: u64,
+    errors: u64,
+    /// Names of the commands that have done more than fail.
+    answered: HashSet<Vec<u8>>,
 }
 
 impl Pair {
     fn new(seed: u64) -> Self {
-        Pair { store: Store::new(Limits::default()), server: Server::start(), history: VecDeque::new(), seed }
+        Pair {
+            store: Store::new(Limits::default()),
+            server: Server::start(),
+            history: VecDeque::new(),
+            seed,
+            errors: 0,
+            answered: HashSet::new(),
+        }
     }
 
     fn clear(&mut self) {
@@ -89,10 +99,31 @@ impl Pair {
             _ => {
                 let ours = self.local(command);
                 let theirs = self.server.call(&refs(command));
+                let theirs = self.scan_to_the_end(command, theirs);
                 self.check(command, &ours, &theirs);
+                if ours.starts_with(b"-") {
+                    self.errors += 1;
+                } else {
+                    self.answered.insert(command[0].to_ascii_lowercase());
+                }
             }
         }
         self.note(show(command));
+    }
+
+    /// The store answers a scan at once, Redis piece by piece: gathers the pieces.
+    fn scan_to_the_end(&mut self, command: &Command, first: Vec<u8>) -> Vec<u8> {
+        let mut gathered = compare::Scanned::default();
+        let mut command = command.clone();
+        let mut reply = first.clone();
+        while let Some(cursor) = gathered.add(&command, &reply) {
+            if cursor == b"0" {
+                return gathered.reply();
+            }
+            command[2] = cursor;
+            reply = self.server.call(&refs(&command));
+        }
+        first
     }
 
     /// Each pops its own choice. The store pops from a copy; then it removes what Redis has removed.
@@ -111,6 +142,7 @@ impl Pair {
         if popped.is_empty() {
             return;
         }
+        self.answered.insert(b"spop".to_vec());
         for member in compare::members(&ours) {
             let own = |key: &[u8]| self.local(&vec![b"SISMEMBER".to_vec(), key.to_vec(), member.clone()]);
             assert_eq!((own(key), own(COPY)), (b":1\r\n".to_vec(), b":0\r\n".to_vec()), "{}", show(command));
@@ -179,8 +211,9 @@ fn random_commands_are_answered_as_redis_answers_them() {
         }
         pair.run_full_look();
     }
-    println!("{done} commands, {} of {} names", generator.used(), NAMES.len());
-    assert!(commands < 5_000 || generator.used() == NAMES.len(), "some commands never ran");
+    println!("{done} commands, {} of them errors", pair.errors);
+    let silent: Vec<_> = NAMES.iter().filter(|name| !pair.answered.contains(name.as_bytes())).collect();
+    assert!(commands < 10_000 || silent.is_empty(), "these did nothing but fail: {silent:?}");
 }
 
 #[test]
@@ -202,7 +235,7 @@ fn the_odd_corners_are_those_of_redis() {
     for line in include_str!("corners.txt").lines() {
         match line {
             "" => pair.clear(),
-            line => pair.run(&line.split(' ').map(|word| generate::unescape(word)).collect()),
+            line => pair.run(&line.split(' ').map(generate::unescape).collect()),
         }
     }
 }
