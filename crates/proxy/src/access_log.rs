@@ -69,7 +69,8 @@ struct Lines {
 pub(crate) fn spawn(output: impl Write + Send + 'static) -> std::io::Result<(AccessLog, AccessLogWriter)> {
     let shared = Arc::new(Shared::default());
     let writer = Arc::clone(&shared);
-    let thread = thread::Builder::new().name("access-log".into()).spawn(move || write_lines(&writer, output))?;
+    let thread =
+        thread::Builder::new().name("access-log".into()).spawn(move || write_lines(&writer, output))?;
     Ok((AccessLog { shared: Arc::clone(&shared) }, AccessLogWriter { shared, thread: Some(thread) }))
 }
 

@@ -88,7 +88,9 @@ impl Entrance {
         http.half_close(false)
             .header_read_timeout(None)
             .max_header_size(listener.header_bytes_max)
-            .max_buf_size(READ_BUFFER_BYTES_MIN.max(listener.header_bytes_max.saturating_add(BODY_BUFFER_BYTES)));
+            .max_buf_size(
+                READ_BUFFER_BYTES_MIN.max(listener.header_bytes_max.saturating_add(BODY_BUFFER_BYTES)),
+            );
         if listener.headers_max != HEADERS_DEFAULT {
             http.max_headers(listener.headers_max);
         }
@@ -260,7 +262,11 @@ struct ClientIo {
 }
 
 impl Read for ClientIo {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
         if let Poll::Ready(Ok(())) = &polled {
             self.connection.bytes_arrived();

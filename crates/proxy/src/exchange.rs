@@ -96,7 +96,9 @@ pub(crate) async fn serve(
         return Ok(exchange.answer(reply::ROUTE_NOT_FOUND));
     };
     exchange.take_route(route);
-    if head::content_length(&arrived.headers).is_some_and(|length| length > route.route.request_body_bytes_max) {
+    if head::content_length(&arrived.headers)
+        .is_some_and(|length| length > route.route.request_body_bytes_max)
+    {
         return Ok(exchange.answer(reply::REQUEST_TOO_LARGE));
     }
     if route.plugins.is_empty() {
@@ -108,9 +110,11 @@ pub(crate) async fn serve(
 
 /// Logs and counts a head that hyper answered itself, because it could not be read.
 pub(crate) fn refused(connection: &Rc<Connection>, error: &hyper::Error) {
-    let mut exchange = Exchange::begin(Rc::clone(connection), Method::default(), PathAndQuery::from_static("/"));
+    let mut exchange =
+        Exchange::begin(Rc::clone(connection), Method::default(), PathAndQuery::from_static("/"));
     exchange.status = if error.is_parse_too_large() { 431 } else { 400 };
-    exchange.details = if error.is_parse_too_large() { "request_head_too_large" } else { "request_head_broken" }.into();
+    exchange.details =
+        if error.is_parse_too_large() { "request_head_too_large" } else { "request_head_broken" }.into();
     exchange.settled = true;
 }
 
@@ -158,7 +162,10 @@ impl Exchange {
     }
 
     /// Sends the request to the route's cluster and waits for the head of its response, at most until the deadline.
-    async fn dispatch(&mut self, request: Request<RequestBody>) -> Result<(ResponseHead, ResponseSource), Halt> {
+    async fn dispatch(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<(ResponseHead, ResponseSource), Halt> {
         let Some(route) = self.route.clone() else { return Err(reply::ROUTE_NOT_FOUND.into()) };
         if route.upstream.is_echo() {
             let echoed = self.connection.before(self.deadline, Box::pin(echo(request))).await;

@@ -46,7 +46,11 @@ pub(crate) fn arrive(parts: Parts, local: SocketAddr) -> Result<Arrived, Problem
 /// The path of an origin-form or absolute-form target.
 fn target(method: &Method, uri: &Uri) -> Result<PathAndQuery, Problem> {
     if *method == Method::CONNECT {
-        return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "connect_not_supported", "CONNECT is not supported"));
+        return Err(Problem::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "connect_not_supported",
+            "CONNECT is not supported",
+        ));
     }
     if let Some(scheme) = uri.scheme()
         && *scheme != Scheme::HTTP
@@ -63,7 +67,8 @@ fn target(method: &Method, uri: &Uri) -> Result<PathAndQuery, Problem> {
         // `http://host?query` has an empty path, which stands for `/`.
         Some(path) if uri.scheme().is_some() => {
             let full = format!("/{}", path.as_str());
-            PathAndQuery::try_from(full).map_err(|_| bad_request("target_not_valid", "the target is not valid"))
+            PathAndQuery::try_from(full)
+                .map_err(|_| bad_request("target_not_valid", "the target is not valid"))
         }
         _ => Err(bad_request("target_not_valid", "the target is neither a path nor an http URL")),
     }
@@ -130,7 +135,10 @@ fn is_authority(text: &[u8]) -> bool {
 pub(crate) fn strip_request(headers: &mut HeaderMap) {
     // `TE: trailers` is the one part of TE that a proxy can promise too.
     let trailers = headers.get(TE).is_some_and(|value| {
-        value.as_bytes().split(|&byte| byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+        value
+            .as_bytes()
+            .split(|&byte| byte == b',')
+            .any(|part| part.trim_ascii().eq_ignore_ascii_case(b"trailers"))
     });
     strip_hop_by_hop(headers);
     if trailers {

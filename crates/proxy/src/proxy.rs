@@ -61,7 +61,8 @@ impl Proxy {
     /// A port that another process (or another listener) holds, or an address that cannot be listened on.
     pub fn bind(snapshot: &Snapshot, options: ProxyOptions) -> Result<Bound, BindError> {
         let options = ProxyOptions { workers: options.workers.max(1), ..options };
-        let bind = |listener: &Arc<Listener>| Ok((Arc::clone(listener), bind::bind(listener, options.workers)?));
+        let bind =
+            |listener: &Arc<Listener>| Ok((Arc::clone(listener), bind::bind(listener, options.workers)?));
         let listeners = snapshot.listeners.iter().map(bind).collect::<Result<_, _>>()?;
         Ok(Bound { listeners, options })
     }
@@ -117,7 +118,8 @@ impl Bound {
             false => Ok((None, None)),
         }
         .map_err(|source| failed(0, source))?;
-        let mut proxy = Proxy { stop: watch::Sender::new(Stop::Running), workers: Vec::new(), access_log: writer };
+        let mut proxy =
+            Proxy { stop: watch::Sender::new(Stop::Running), workers: Vec::new(), access_log: writer };
         for (index, listeners) in by_worker(listeners, options.workers).into_iter().enumerate() {
             let plan = proxy.plan(index, listeners, &runtime, &options, access_log.clone());
             proxy.workers.push(spawn_worker(plan).map_err(|source| failed(index, source))?);

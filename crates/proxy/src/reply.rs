@@ -103,29 +103,46 @@ fn may_have_length(status: StatusCode) -> bool {
 
 /// No route matches the request.
 pub(crate) const ROUTE_NOT_FOUND: Problem =
-    Problem::new(StatusCode::NOT_FOUND, "route_not_found", "no route matches this host and path").flagged("NR");
+    Problem::new(StatusCode::NOT_FOUND, "route_not_found", "no route matches this host and path")
+        .flagged("NR");
 /// A filter held the exchange until the route's timeout.
-pub(crate) const PLUGIN_PAUSE_TIMEOUT: Problem =
-    Problem::new(StatusCode::GATEWAY_TIMEOUT, "plugin_pause_timeout", "a plugin held the request for too long");
+pub(crate) const PLUGIN_PAUSE_TIMEOUT: Problem = Problem::new(
+    StatusCode::GATEWAY_TIMEOUT,
+    "plugin_pause_timeout",
+    "a plugin held the request for too long",
+);
 /// The upstream did not answer within the route's timeout.
 pub(crate) const ROUTE_TIMEOUT: Problem =
-    Problem::new(StatusCode::GATEWAY_TIMEOUT, "route_timeout", "the upstream did not answer in time").flagged("UT");
+    Problem::new(StatusCode::GATEWAY_TIMEOUT, "route_timeout", "the upstream did not answer in time")
+        .flagged("UT");
 /// The request's body is over the route's limit.
 pub(crate) const REQUEST_TOO_LARGE: Problem =
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", "the request's body is too large");
 /// A filter held back more of the request's body than the route allows.
-pub(crate) const REQUEST_BUFFER_FULL: Problem =
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "request_buffer_full", "the request's body is too large to be held");
+pub(crate) const REQUEST_BUFFER_FULL: Problem = Problem::new(
+    StatusCode::PAYLOAD_TOO_LARGE,
+    "request_buffer_full",
+    "the request's body is too large to be held",
+);
 /// A filter held back more of the response's body than the route allows.
-pub(crate) const RESPONSE_BUFFER_FULL: Problem =
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "response_buffer_full", "the response is too large to be held");
+pub(crate) const RESPONSE_BUFFER_FULL: Problem = Problem::new(
+    StatusCode::INTERNAL_SERVER_ERROR,
+    "response_buffer_full",
+    "the response is too large to be held",
+);
 /// The request's body broke off or is not valid.
-pub(crate) const REQUEST_BODY_BROKEN: Problem =
-    Problem::new(StatusCode::BAD_REQUEST, "request_body_broken", "the request's body is incomplete or not valid");
+pub(crate) const REQUEST_BODY_BROKEN: Problem = Problem::new(
+    StatusCode::BAD_REQUEST,
+    "request_body_broken",
+    "the request's body is incomplete or not valid",
+);
 /// No endpoint could be connected to.
-pub(crate) const UPSTREAM_CONNECT_FAILED: Problem =
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "upstream_connect_failed", "the upstream cannot be reached")
-        .flagged("UF");
+pub(crate) const UPSTREAM_CONNECT_FAILED: Problem = Problem::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "upstream_connect_failed",
+    "the upstream cannot be reached",
+)
+.flagged("UF");
 /// The upstream closed the connection instead of answering.
 pub(crate) const UPSTREAM_RESET: Problem = Problem::new(
     StatusCode::BAD_GATEWAY,
@@ -134,9 +151,12 @@ pub(crate) const UPSTREAM_RESET: Problem = Problem::new(
 )
 .flagged("UC");
 /// The upstream's answer is not HTTP.
-pub(crate) const UPSTREAM_PROTOCOL_ERROR: Problem =
-    Problem::new(StatusCode::BAD_GATEWAY, "upstream_protocol_error", "the upstream's answer is not valid HTTP")
-        .flagged("UPE");
+pub(crate) const UPSTREAM_PROTOCOL_ERROR: Problem = Problem::new(
+    StatusCode::BAD_GATEWAY,
+    "upstream_protocol_error",
+    "the upstream's answer is not valid HTTP",
+)
+.flagged("UPE");
 
 #[cfg(test)]
 mod tests {
@@ -148,7 +168,12 @@ mod tests {
             map.append(*name, HeaderValue::from_static(value));
         }
         let status = StatusCode::from_u16(status).unwrap();
-        Reply::from(LocalReply { status, details: "d".into(), headers: map, body: Bytes::from_static(body.as_bytes()) })
+        Reply::from(LocalReply {
+            status,
+            details: "d".into(),
+            headers: map,
+            body: Bytes::from_static(body.as_bytes()),
+        })
     }
 
     #[test]
@@ -181,7 +206,12 @@ mod tests {
     fn only_a_plugins_failure_is_one() {
         let with = |details: &str| {
             let status = StatusCode::SERVICE_UNAVAILABLE;
-            Reply::from(LocalReply { status, details: details.into(), headers: HeaderMap::new(), body: Bytes::new() })
+            Reply::from(LocalReply {
+                status,
+                details: details.into(),
+                headers: HeaderMap::new(),
+                body: Bytes::new(),
+            })
         };
         assert!(with("wasm_fail_stream").failure);
         assert!(!with("over_limit").failure);

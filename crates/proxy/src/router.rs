@@ -183,7 +183,8 @@ mod tests {
 
     #[test]
     fn a_named_host_wins_and_falls_back_to_any_host() {
-        let router = Router::build(&[exact(&[], "/x/long/path"), prefix(&["a.example"], "/x"), prefix(&[], "/")]);
+        let router =
+            Router::build(&[exact(&[], "/x/long/path"), prefix(&["a.example"], "/x"), prefix(&[], "/")]);
         assert_eq!(router.find(Some("a.example"), "/x/long/path"), Some(1));
         assert_eq!(router.find(Some("a.example"), "/y"), Some(2));
         assert_eq!(router.find(Some("b.example"), "/x/long/path"), Some(0));
@@ -202,7 +203,8 @@ mod tests {
 
     #[test]
     fn of_two_equal_routes_the_first_wins() {
-        let router = Router::build(&[prefix(&[], "/a"), prefix(&[], "/a"), exact(&[], "/e"), exact(&[], "/e")]);
+        let router =
+            Router::build(&[prefix(&[], "/a"), prefix(&[], "/a"), exact(&[], "/e"), exact(&[], "/e")]);
         assert_eq!(router.find(None, "/a"), Some(0));
         assert_eq!(router.find(None, "/e"), Some(2));
     }
@@ -212,8 +214,11 @@ mod tests {
         let paths = ["/", "/a", "/ab", "/abc", "/a/", "/a/b", "/a/b/", "/b", "/a-", "/a/b/c/d", "/ü"];
         let routes: Vec<_> = paths.iter().map(|path| prefix(&[], path)).collect();
         let router = Router::build(&routes);
-        for path in paths.iter().flat_map(|path| [path.to_string(), format!("{path}x"), format!("{path}/b/c/e")]) {
-            let best = paths.iter().enumerate().filter(|(_, p)| path.starts_with(**p)).max_by_key(|(_, p)| p.len());
+        for path in
+            paths.iter().flat_map(|path| [path.to_string(), format!("{path}x"), format!("{path}/b/c/e")])
+        {
+            let best =
+                paths.iter().enumerate().filter(|(_, p)| path.starts_with(**p)).max_by_key(|(_, p)| p.len());
             assert_eq!(router.find(None, &path), best.map(|(index, _)| index), "{path}");
         }
     }

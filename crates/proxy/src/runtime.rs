@@ -109,7 +109,12 @@ impl RoutePlan {
 
 impl Generation {
     /// The revision on the worker with that index. Its upstream connections are tasks among `tasks`.
-    pub(crate) fn new(runtime: Arc<Runtime>, worker: usize, metrics: &Arc<Metrics>, tasks: &TaskTracker) -> Self {
+    pub(crate) fn new(
+        runtime: Arc<Runtime>,
+        worker: usize,
+        metrics: &Arc<Metrics>,
+        tasks: &TaskTracker,
+    ) -> Self {
         let mut upstreams: HashMap<&str, Rc<Upstream>> = HashMap::new();
         let mut routes = Vec::with_capacity(runtime.routes.len());
         for plan in &runtime.routes {

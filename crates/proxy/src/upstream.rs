@@ -61,7 +61,8 @@ impl Upstream {
         let target = match &cluster.target {
             ClusterTarget::BuiltinEcho => Target::Echo,
             ClusterTarget::Endpoints(list) => {
-                let endpoints: Vec<_> = list.iter().map(|text| Rc::new(Endpoint::new(text, cluster))).collect();
+                let endpoints: Vec<_> =
+                    list.iter().map(|text| Rc::new(Endpoint::new(text, cluster))).collect();
                 // Workers begin at different endpoints, so that few requests still reach all of them.
                 let next = Cell::new(fastrand::usize(..=list.len()));
                 Target::Endpoints { endpoints, next }
@@ -147,6 +148,13 @@ impl Upstream {
     pub(crate) fn reap(&self, now: Instant) {
         if let Target::Endpoints { endpoints, .. } = &self.target {
             endpoints.iter().for_each(|endpoint| endpoint.reap(now));
+        }
+    }
+
+    #[cfg(test)]
+    fn end_idle(&self) {
+        if let Target::Endpoints { endpoints, .. } = &self.target {
+            endpoints.iter().for_each(|endpoint| endpoint.end_idle());
         }
     }
 

@@ -61,7 +61,8 @@ pub(crate) struct Worker {
 
 impl Worker {
     fn new(plan: &WorkerPlan, upstream_tasks: &TaskTracker) -> Self {
-        let generation = Generation::new(Arc::clone(&plan.runtime), plan.index, &plan.metrics, upstream_tasks);
+        let generation =
+            Generation::new(Arc::clone(&plan.runtime), plan.index, &plan.metrics, upstream_tasks);
         Worker {
             generation: RefCell::new(Rc::new(generation)),
             unmatched: RouteStats::new(&plan.metrics, "none"),
@@ -129,11 +130,19 @@ pub(crate) async fn run(mut plan: WorkerPlan, ready: impl FnOnce(std::io::Result
         }
     };
     if tokio::time::timeout(plan.drain_timeout, drained).await.is_err() {
-        tracing::warn!(worker = plan.index, open = worker.tasks.len(), "connections outlived the drain: closed");
+        tracing::warn!(
+            worker = plan.index,
+            open = worker.tasks.len(),
+            "connections outlived the drain: closed"
+        );
     }
     worker.set_stop(Stop::Killed);
     if tokio::time::timeout(CLOSE_GRACE, worker.tasks.wait()).await.is_err() {
-        tracing::error!(worker = plan.index, open = worker.tasks.len(), "connections did not notice their end");
+        tracing::error!(
+            worker = plan.index,
+            open = worker.tasks.len(),
+            "connections did not notice their end"
+        );
     }
     let vms = Rc::clone(&worker.generation().vms);
     if tokio::time::timeout(VM_SHUTDOWN, vms.shutdown()).await.is_err() {

@@ -72,14 +72,30 @@ struct Slot {
 }
 
 /// Drives `source` through `filters`, in their order. A filter may hold up to `buffer_max` bytes.
-pub(crate) fn drive<F, S>(direction: Direction, source: S, filters: Vec<F>, buffer_max: usize, stream: Arc<Stream>) -> Driven
+pub(crate) fn drive<F, S>(
+    direction: Direction,
+    source: S,
+    filters: Vec<F>,
+    buffer_max: usize,
+    stream: Arc<Stream>,
+) -> Driven
 where
     F: BodyFilter + 'static,
     S: Pieces + 'static,
 {
     let slot = Rc::new(Slot::default());
     let stages = filters.into_iter().map(|filter| Stage { filter, paused: false, ended: false }).collect();
-    let drive = Drive { direction, source, stages, buffer_max, stream, slot: Rc::clone(&slot), trailers_at: None, source_ended: false, bytes: 0 };
+    let drive = Drive {
+        direction,
+        source,
+        stages,
+        buffer_max,
+        stream,
+        slot: Rc::clone(&slot),
+        trailers_at: None,
+        source_ended: false,
+        bytes: 0,
+    };
     Driven { slot, driver: Some(Box::pin(drive.run())) }
 }
 
@@ -87,7 +103,10 @@ where
 
 impl Driven {
     /// As [`http_body::Body::poll_frame`].
-    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    pub(crate) fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.poll_filled(cx) {
             Poll::Ready(Ok(true)) => Poll::Ready(self.slot.frame.borrow_mut().take().map(Ok)),
             Poll::Ready(Ok(false)) => Poll::Ready(None),
@@ -331,7 +350,8 @@ async fn any_resumed<F: BodyFilter>(stages: &[Stage<F>]) -> usize {
     let paused = stages.iter().enumerate().filter(|(_, stage)| stage.paused);
     let mut waits: Vec<_> = paused.map(|(index, stage)| (index, Box::pin(stage.filter.resumed()))).collect();
     poll_fn(|cx| {
-        let done = waits.iter_mut().find_map(|(index, wait)| wait.as_mut().poll(cx).is_ready().then_some(*index));
+        let done =
+            waits.iter_mut().find_map(|(index, wait)| wait.as_mut().poll(cx).is_ready().then_some(*index));
         done.map_or(Poll::Pending, Poll::Ready)
     })
     .await

@@ -9,7 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use super::drive::{Pieces, Piece};
+use super::drive::{Piece, Pieces};
 use super::{BodyError, Driven, Meter};
 
 /// What goes upstream. Dropping it ends the reading of the client's body.
@@ -58,7 +58,10 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let RequestBody { kind, meter } = self.get_mut();
         let polled = match kind {
             Kind::Empty => return Poll::Ready(None),

@@ -28,10 +28,7 @@ enum Kind {
 /// Where a response's body comes from.
 pub(crate) enum ResponseSource {
     /// The upstream; its connection is kept once the body has been read.
-    Upstream {
-        incoming: Incoming,
-        lease: Option<Lease>,
-    },
+    Upstream { incoming: Incoming, lease: Option<Lease> },
     /// The gateway, or a filter.
     Whole(Bytes),
 }
@@ -129,7 +126,10 @@ impl Body for ResponseBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let ResponseBody { kind, exchange } = self.get_mut();
         if exchange.is_interrupted() {
             exchange.failed("reset_by_plugin", "");

@@ -24,7 +24,8 @@ use tokio::time::Instant;
 
 use super::{Exchange, Halt, Reset, assemble, body_halt, upstream_request};
 use crate::body::{
-    BodyError, Direction, Driven, Fault, First, RequestBody, RequestSource, ResponseBody, ResponseSource, drive,
+    BodyError, Direction, Driven, Fault, First, RequestBody, RequestSource, ResponseBody, ResponseSource,
+    drive,
 };
 use crate::chain::Chain;
 use crate::head::{self, Arrived};
@@ -133,8 +134,11 @@ impl Exchange {
             if let Some(chain) = &mut self.chain {
                 chain.filters.push(Rc::clone(&filter));
             }
-            let verdict =
-                if filter.wants().request_headers { filter.request_headers(end).await } else { Verdict::Continue };
+            let verdict = if filter.wants().request_headers {
+                filter.request_headers(end).await
+            } else {
+                Verdict::Continue
+            };
             match verdict {
                 Verdict::Continue => {}
                 Verdict::Interrupted => return Err(Halt::Interrupted),
@@ -239,7 +243,11 @@ fn send_head(stream: &Stream, body: RequestBody) -> Request<RequestBody> {
 
 impl Exchange {
     /// Takes the response through the filters and gives it to the client.
-    async fn tell(mut self: Box<Self>, stream: &Arc<Stream>, mut answer: Answer) -> Result<Response<ResponseBody>, Reset> {
+    async fn tell(
+        mut self: Box<Self>,
+        stream: &Arc<Stream>,
+        mut answer: Answer,
+    ) -> Result<Response<ResponseBody>, Reset> {
         let connection = Rc::clone(&self.connection);
         // A reply made at the deadline still passes the filters.
         let deadline = self.deadline.max(Instant::now() + REPLY_GRACE);
@@ -320,7 +328,11 @@ impl Exchange {
     }
 
     /// The response's body failed before its head went out: there is still a way to say so.
-    fn response_failed(self: Box<Self>, stream: &Stream, error: &BodyError) -> Result<Response<ResponseBody>, Reset> {
+    fn response_failed(
+        self: Box<Self>,
+        stream: &Stream,
+        error: &BodyError,
+    ) -> Result<Response<ResponseBody>, Reset> {
         match error.fault() {
             Fault::Interrupted => match self.interruption(stream) {
                 Ok(reply) => Ok(self.answer(reply)),

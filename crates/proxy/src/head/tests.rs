@@ -26,7 +26,10 @@ fn odd_targets_are_refused_with_a_reason() {
 
 #[test]
 fn a_host_that_parsers_could_read_differently_is_refused() {
-    for host in ["", "a b", "user@a", "a/b", "a:80:81", "a:port", "[::1", "[x]", "[::1]80", "a,b", "a?b", "a#", "a:999999"] {
+    for host in [
+        "", "a b", "user@a", "a/b", "a:80:81", "a:port", "[::1", "[x]", "[::1]80", "a,b", "a?b", "a#",
+        "a:999999",
+    ] {
         refused("GET", "/", &[("host", host)], 400, "host_not_valid");
     }
     refused("GET", "/", &[("host", "a"), ("host", "a")], 400, "several_host_headers");
@@ -52,7 +55,8 @@ fn the_absolute_form_decides_over_the_host_header() {
 
 #[test]
 fn an_old_client_without_host_gets_the_listeners_address() {
-    let (parts, ()) = http::Request::builder().version(Version::HTTP_10).uri("/").body(()).unwrap().into_parts();
+    let (parts, ()) =
+        http::Request::builder().version(Version::HTTP_10).uri("/").body(()).unwrap().into_parts();
     assert_eq!(arrive(parts, ([127, 0, 0, 1], 8080).into()).unwrap().headers[HOST], "127.0.0.1:8080");
 }
 
@@ -78,7 +82,8 @@ fn hop_by_hop_headers_and_those_that_connection_names_stay_here() {
         ],
     )
     .unwrap();
-    let mut left: Vec<_> = arrived.headers.iter().map(|(n, v)| format!("{n}={}", v.to_str().unwrap())).collect();
+    let mut left: Vec<_> =
+        arrived.headers.iter().map(|(n, v)| format!("{n}={}", v.to_str().unwrap())).collect();
     left.sort();
     assert_eq!(left, ["content-length=5", "host=a", "te=trailers", "x-kept=1"]);
 }

@@ -42,7 +42,10 @@ impl Address {
 ///
 /// # Cancel safety
 /// Safe: what was under way is closed.
-pub(crate) async fn connect(address: &Address, timeout: Duration) -> Result<(TcpStream, SocketAddr), ConnectError> {
+pub(crate) async fn connect(
+    address: &Address,
+    timeout: Duration,
+) -> Result<(TcpStream, SocketAddr), ConnectError> {
     let addresses = match address {
         Address::Ip(ip) => return connect_to(*ip).await,
         Address::Name(name) => lookup_host(name.as_str()).await?.collect::<Vec<_>>(),

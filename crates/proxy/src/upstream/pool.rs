@@ -91,6 +91,12 @@ impl Endpoint {
         self.idle.borrow_mut().retain(|idle| !idle.link.sender.is_closed() && now < idle.since + timeout);
     }
 
+    /// Ends the tasks of idle connections without telling their senders.
+    #[cfg(test)]
+    pub(crate) fn end_idle(&self) {
+        self.idle.borrow().iter().for_each(|idle| idle.link.task.abort());
+    }
+
     #[cfg(test)]
     pub(crate) fn idle(&self) -> usize {
         self.idle.borrow().len()

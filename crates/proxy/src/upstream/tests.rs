@@ -91,7 +91,10 @@ async fn a_dead_endpoint_passes_its_turn_to_the_next() {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 read_request(&mut stream).await;
-                stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok")
+                    .await
+                    .unwrap();
             }
         });
         for _ in 0..4 {
@@ -113,11 +116,13 @@ async fn a_connection_is_used_again() {
                 read_request(&mut stream).await;
                 stream.write_all(OK).await.unwrap();
             }
+            let _ = stream.read_u8().await;
         });
         for _ in 0..3 {
             assert_eq!(exchange(&upstream).await.unwrap().0, "ok");
             assert_eq!(upstream.idle(), 1);
         }
+        drop(upstream);
         server.await.unwrap();
     })
     .await;
@@ -133,13 +138,34 @@ async fn a_kept_connection_that_was_closed_costs_no_request_and_no_body() {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 assert!(read_request(&mut stream).await.ends_with("body"));
                 stream.write_all(OK).await.unwrap();
+                assert_eq!(stream.read(&mut [0; 8]).await.unwrap_or(0), 0);
             }
         });
         exchange(&upstream).await.unwrap();
         assert_eq!(upstream.idle(), 1);
-        // The server has closed, or is about to: this worker has had no chance to notice.
-        std::thread::sleep(Duration::from_millis(1));
-        tokio::task::yield_now().await;
+        // It still looks alive when the request is handed to it, and is gone before the request is written.
+        upstream.end_idle();
+        assert_eq!(exchange(&upstream).await.unwrap().0, "ok");
+        drop(upstream);
+        server.await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_is_known_to_be_closed_is_not_used() {
+    local(async {
+        let (listener, address) = listen().await;
+        let upstream = upstream(&[&address]);
+        let server = tokio::task::spawn_local(async move {
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                read_request(&mut stream).await;
+                stream.write_all(OK).await.unwrap();
+            }
+        });
+        exchange(&upstream).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
         assert_eq!(exchange(&upstream).await.unwrap().0, "ok");
         server.await.unwrap();
     })

@@ -208,7 +208,10 @@ async fn a_filter_that_pauses_sees_everything_so_far_each_time() {
     rig.feed("hello", true);
     assert_eq!(rig.next().await.unwrap(), "hello again hello");
     assert_eq!(rig.next().await.unwrap(), "end");
-    assert_eq!(filter.seen(), seen(&[("hello", false), ("hello again ", false), ("hello again hello", true)]));
+    assert_eq!(
+        filter.seen(),
+        seen(&[("hello", false), ("hello again ", false), ("hello again hello", true)])
+    );
 }
 
 #[tokio::test]
