@@ -1,10 +1,9 @@
 //! A plugin's place in the filter chain of one stream.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use agw_config::FailurePolicy;
 use bytes::Bytes;
@@ -15,8 +14,9 @@ use crate::context::{Direction, StreamContext};
 use crate::exports::Callback;
 use crate::plugin::LoadedPlugin;
 use crate::pool::VmLease;
-use crate::spawner::{LocalFuture, Spawner};
+use crate::spawner::LocalFuture;
 use crate::stream::{LocalReply, Stream};
+use crate::unbroken::Unbroken;
 use crate::vm::Vm;
 use crate::vm_data::Stage;
 
@@ -362,46 +362,4 @@ async fn tell_the_end(entry: &mut crate::vm::Entry, id: u32) -> Option<()> {
         entry.settle("proxy_on_delete", outcome)?;
     }
     Some(())
-}
-
-/// A call into a guest that must not be dropped while the guest is suspended. Dropped by its caller, it goes on in
-/// the background, with the context's foreign calls cancelled, so that the guest ends soon and in order.
-struct Unbroken<T: 'static> {
-    call: Option<LocalFuture<T>>,
-    spawner: Spawner,
-    context: Arc<StreamContext>,
-}
-
-impl<T> Unbroken<T> {
-    fn new(call: LocalFuture<T>, spawner: &Spawner, context: &Arc<StreamContext>) -> Self {
-        Unbroken { call: Some(call), spawner: spawner.clone(), context: context.clone() }
-    }
-}
-
-impl<T> Future for Unbroken<T> {
-    type Output = T;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        match &mut self.call {
-            None => Poll::Pending,
-            Some(call) => {
-                let poll = call.as_mut().poll(cx);
-                if poll.is_ready() {
-                    self.call = None;
-                }
-                poll
-            }
-        }
-    }
-}
-
-impl<T> Drop for Unbroken<T> {
-    fn drop(&mut self) {
-        if let Some(call) = self.call.take() {
-            self.context.cancel_calls();
-            self.spawner.spawn(async move {
-                call.await;
-            });
-        }
-    }
 }

@@ -26,6 +26,7 @@ mod plugin;
 mod error;
 mod limits;
 mod spawner;
+mod unbroken;
 
 pub use engine::EngineOptions;
 pub use error::LoadError;

@@ -53,6 +53,8 @@ pub struct LoadedPlugin {
     pub(crate) shared_data: Arc<SharedData>,
     /// It was logged that this plugin uses what the host does not have yet.
     pub(crate) missing_told: AtomicBool,
+    /// It was logged that this plugin's timer runs in each of its VMs.
+    pub(crate) timer_told: AtomicBool,
     phases: Vec<Histogram>,
     vms: Gauge,
     memory: Gauge,
@@ -113,12 +115,6 @@ impl PluginHost {
         module.check_limits(config.limits.memory_bytes_max, config.limits.table_elements_max)?;
         let plugin = Arc::new(LoadedPlugin::new(self, config, module, access));
         VmCore::create(&plugin, 0).await?;
-        if plugin.exclusive() && plugin.module.exports("proxy_on_tick") {
-            tracing::info!(
-                plugin.name = &*plugin.name,
-                "timers run once for each VM; in mode exclusive that is once for each concurrent stream"
-            );
-        }
         Ok(plugin)
     }
 
@@ -146,6 +142,7 @@ impl LoadedPlugin {
             access,
             shared_data: host.shared_data(&config.name),
             missing_told: AtomicBool::new(false),
+            timer_told: AtomicBool::new(false),
             phases: Callback::ALL.iter().map(phase).collect(),
             vms: host.metrics.plugin_vms.get_or_create(&labels).clone(),
             memory: host.metrics.plugin_memory_bytes.get_or_create(&labels).clone(),

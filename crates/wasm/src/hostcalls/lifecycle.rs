@@ -1,5 +1,6 @@
 //! Timers, the effective context, and the end of a root context.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +27,13 @@ pub(crate) fn link(linker: &mut Linker<VmData>) -> Result<()> {
 /// The period belongs to the root context, whichever context sets it; 0 stops the timer.
 fn set_tick_period(mut caller: Caller<'_, VmData>, milliseconds: u32) -> Result<u32> {
     let period = (milliseconds > 0).then(|| Duration::from_millis(milliseconds.into()).max(TICK_PERIOD_MIN));
+    let plugin = &caller.data().plugin;
+    if period.is_some() && plugin.exclusive() && !plugin.timer_told.swap(true, Ordering::Relaxed) {
+        tracing::warn!(
+            plugin.name = &*plugin.name,
+            "the plugin's timer runs in each of its VMs, one per concurrent stream: set vm.mode to shared"
+        );
+    }
     caller.data_mut().post(Event::TickPeriod(period));
     Ok(Status::Ok.into())
 }

@@ -38,7 +38,7 @@ fn proxy_send_local_response(
     let headers = guest.bytes(headers, headers_len, "proxy_send_local_response: headers")?;
     let mut reply = LocalReply {
         status: status(code)?,
-        details: String::from_utf8_lossy(details).split_whitespace().collect::<Vec<_>>().join("_"),
+        details: reply_details(details),
         headers: header_map(headers)?,
         body: Bytes::copy_from_slice(body),
     };
@@ -58,6 +58,13 @@ fn proxy_send_local_response(
         );
     }
     Ok(Status::Ok.into())
+}
+
+/// One word for the access log.
+fn reply_details(details: &[u8]) -> String {
+    let details = String::from_utf8_lossy(details);
+    let words: Vec<&str> = details.split_whitespace().collect();
+    if words.is_empty() { "wasm_local_reply".to_owned() } else { words.join("_") }
 }
 
 fn status(code: u32) -> Result<StatusCode> {
