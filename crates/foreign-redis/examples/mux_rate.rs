@@ -39,8 +39,9 @@ fn main() {
         println!("{:>12} {:>6} {:>12} {:>14}", "", "calls", "GET/s", "CPU us per GET");
         for calls in [1, 64, 512] {
             for _ in 0..2 {
-                report("agw_redis", calls, || through_access(Arc::clone(&access))).await;
-                report("redis-rs", calls, || through_redis_rs(client.clone())).await;
+                let (access, client) = (Arc::clone(&access), client.clone());
+                report("agw_redis", calls, move || through_access(Arc::clone(&access))).await;
+                report("redis-rs", calls, move || through_redis_rs(client.clone())).await;
             }
         }
     });

@@ -309,3 +309,6 @@ impl Driver {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

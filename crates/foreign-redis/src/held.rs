@@ -32,7 +32,7 @@ struct Held {
 
 enum State {
     /// Nobody uses it; the task ends it after the idle bound.
-    Idle { lease: Lease, reaper: AbortHandle },
+    Idle { lease: Box<Lease>, reaper: AbortHandle },
     /// A call uses it.
     InUse,
     /// A call uses it, and its context has ended. Its id stays taken until the call is through.
@@ -44,7 +44,7 @@ pub(crate) struct InUse {
     held: Arc<HeldLeases>,
     id: u32,
     /// `None` once it has been put back.
-    lease: Option<Lease>,
+    lease: Option<Box<Lease>>,
 }
 
 // === impl HeldLeases ===
@@ -66,7 +66,7 @@ impl HeldLeases {
         }
         let id = table.last_id;
         table.leases.insert(id, Held { context, state: State::InUse });
-        InUse { held: Arc::clone(self), id, lease: Some(lease) }
+        InUse { held: Arc::clone(self), id, lease: Some(Box::new(lease)) }
     }
 
     /// Takes a kept lease for one call.
@@ -160,7 +160,7 @@ impl HeldLeases {
 
 impl InUse {
     pub(crate) fn lease(&mut self) -> Option<&mut Lease> {
-        self.lease.as_mut()
+        self.lease.as_deref_mut()
     }
 
     /// Keeps the lease for the context's next call, and gives its id; 0 if its connection or its context has

@@ -22,7 +22,7 @@ async fn a_refused_connection_is_unavailable_at_once_and_shows_no_address() {
     for _ in 0..100 {
         assert_eq!(world.code(&["GET", "k"]).await, Code::Unavailable);
     }
-    assert!(begun.elapsed() < 200 * MS, "calls do not wait for an attempt each");
+    assert!(begun.elapsed() < 400 * MS, "calls do not wait for an attempt each");
 }
 
 #[tokio::test]
@@ -33,7 +33,7 @@ async fn a_server_that_takes_no_connection_times_out_at_the_calls_deadline() {
     let begun = Instant::now();
     let error = world.call_within(batch(&[plain(&["GET", "k"])]), 50 * MS).await.unwrap_err();
     assert_eq!(error.code, Code::TimeoutConnect);
-    assert!(begun.elapsed() < 150 * MS);
+    assert!(begun.elapsed() < 300 * MS);
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn a_stalled_server_times_out_at_the_deadline_and_serves_again_when_it_goe
     for call in calls {
         assert_eq!(call.await.unwrap().unwrap_err().code, Code::TimeoutIo);
     }
-    assert!(begun.elapsed() >= 50 * MS && begun.elapsed() < 120 * MS, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= 50 * MS && begun.elapsed() < 300 * MS, "{:?}", begun.elapsed());
     // Beyond the grace the connection is given up.
     tokio::time::sleep(700 * MS).await;
     assert_eq!(world.backend.status().multiplexed, 0);
@@ -156,7 +156,7 @@ async fn a_server_killed_under_load_is_back_within_two_seconds_of_its_return() {
     tokio::time::sleep(1500 * MS).await;
     let begun = Instant::now();
     assert_eq!(world.code(&["GET", "k"]).await, Code::Unavailable);
-    assert!(begun.elapsed() < 20 * MS, "it fails fast while the server is away");
+    assert!(begun.elapsed() < 100 * MS, "it fails fast while the server is away");
     server.start_again().await;
     world.back_within(2000 * MS).await;
 }

@@ -15,7 +15,7 @@ async fn a_blocking_command_waits_on_a_connection_of_its_own() {
     tokio::time::sleep(50 * MS).await;
     let begun = Instant::now();
     world.run(&["GET", "k"]).await.unwrap();
-    assert!(begun.elapsed() < 100 * MS, "the shared connection is free");
+    assert!(begun.elapsed() < 500 * MS, "the shared connection is free");
     assert_eq!(world.backend.status().leased, 1);
     server.command(&["RPUSH", "p:list", "x"]).await;
     let reply = popping.await.unwrap().unwrap();
@@ -182,7 +182,7 @@ async fn a_lease_on_a_stalled_server_times_out_and_is_gone() {
     let again = leased(batch(&[plain(&["GET", "k"])]), kept.lease, true);
     let begun = Instant::now();
     assert_eq!(world.call_within(again, 100 * MS).await.unwrap_err().code, Code::TimeoutIo);
-    assert!(begun.elapsed() < 200 * MS);
+    assert!(begun.elapsed() < 400 * MS);
     let new = leased(batch(&[plain(&["GET", "k"])]), 0, false);
     assert_eq!(world.call_within(new, 100 * MS).await.unwrap_err().code, Code::TimeoutConnect);
     assert_eq!((world.backend.status().leased, world.backend.status().idle), (0, 0));

@@ -6,4 +6,5 @@ mod faults;
 mod leases;
 mod memory;
 mod server;
+mod tls;
 mod world;
