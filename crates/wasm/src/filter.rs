@@ -1,6 +1,5 @@
 //! A plugin's place in the filter chain of one stream.
 
-use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
