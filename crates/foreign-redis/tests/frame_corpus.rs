@@ -1,7 +1,5 @@
 //! Replays what the fuzzer of the framer starts from, and every input it once failed on, with the fuzzer's own oracle.
 
-#![expect(clippy::unwrap_used, reason = "a seed that cannot be read is a failed test")]
-
 // The framer is private to its crate. Its own tests come along, since they stand beside it.
 #[allow(dead_code, reason = "the oracle takes a part")]
 #[path = "../src"]
