@@ -63,6 +63,20 @@ pub enum Verdict {
     Interrupted,
 }
 
+impl Wants {
+    /// What a module asks for by exporting it.
+    pub(crate) fn of(exports: impl Fn(&str) -> bool) -> Self {
+        Wants {
+            request_headers: exports("proxy_on_request_headers"),
+            request_body: exports("proxy_on_request_body"),
+            request_trailers: exports("proxy_on_request_trailers"),
+            response_headers: exports("proxy_on_response_headers"),
+            response_body: exports("proxy_on_response_body"),
+            response_trailers: exports("proxy_on_response_trailers"),
+        }
+    }
+}
+
 // === impl Filter ===
 
 impl Filter {
@@ -82,15 +96,7 @@ impl Filter {
 
     /// What its module exports.
     pub fn wants(&self) -> Wants {
-        let exports = |name| self.plugin.module.exports(name);
-        Wants {
-            request_headers: exports("proxy_on_request_headers"),
-            request_body: exports("proxy_on_request_body"),
-            request_trailers: exports("proxy_on_request_trailers"),
-            response_headers: exports("proxy_on_response_headers"),
-            response_body: exports("proxy_on_response_body"),
-            response_trailers: exports("proxy_on_response_trailers"),
-        }
+        self.plugin.module.wants
     }
 
     /// `proxy_on_request_headers`

@@ -6,6 +6,7 @@ use wasmtime::{Engine, Extern, ExternType, Instance, InstancePre, Linker, Module
 
 use crate::cache;
 use crate::error::LoadError;
+use crate::filter::Wants;
 use crate::hostcalls::{self, ENV};
 use crate::limits::MODULE_BYTES_MAX;
 use crate::shim;
@@ -27,6 +28,7 @@ pub(crate) struct CompiledModule {
     /// The module's imports in order.
     imports: Vec<Import>,
     pub(crate) has_foreign_callback: bool,
+    pub(crate) wants: Wants,
 }
 
 /// Where an import comes from.
@@ -70,13 +72,10 @@ impl CompiledModule {
         check_abi(&module)?;
         check_exports(&module)?;
         let imports = module.imports().map(|import| Import::of(import.module(), import.name())).collect();
-        let has_foreign_callback = module.get_export("proxy_on_foreign_function").is_some();
-        Ok(CompiledModule { module, imports, has_foreign_callback })
-    }
-
-    /// Whether the module exports a function of this name.
-    pub(crate) fn exports(&self, name: &str) -> bool {
-        matches!(self.module.get_export(name), Some(ExternType::Func(_)))
+        let exports = |name: &str| matches!(module.get_export(name), Some(ExternType::Func(_)));
+        let has_foreign_callback = exports("proxy_on_foreign_function");
+        let wants = Wants::of(exports);
+        Ok(CompiledModule { module, imports, has_foreign_callback, wants })
     }
 
     /// Refuses a module that could never run within its plugin's limits.
