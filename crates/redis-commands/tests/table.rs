@@ -11,6 +11,7 @@
 #[path = "support/server.rs"]
 mod server;
 #[path = "support/templates.rs"]
+#[allow(dead_code, reason = "the attacks belong to another test")]
 mod templates;
 
 use std::collections::{BTreeMap, BTreeSet};

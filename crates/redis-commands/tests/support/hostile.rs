@@ -3,7 +3,7 @@
 use agw_redis_commands::all;
 
 use super::planted::{KNOWN, PREFIX};
-use super::templates::TEMPLATES;
+use super::templates::{ATTACKS, TEMPLATES};
 
 /// Words that mean something to some command.
 const WORDS: &[&str] = &[
@@ -126,7 +126,8 @@ impl Hostile {
         if self.one_in(12) {
             return self.any_command();
         }
-        let template = self.pick(TEMPLATES);
+        let attack = self.one_in(8);
+        let template = self.pick(if attack { ATTACKS } else { TEMPLATES });
         let mut line: Vec<_> = template.split(' ').map(|word| self.word(word)).collect();
         // Half of the lines stay valid, so that much of them succeeds.
         if self.one_in(2) {
@@ -143,6 +144,7 @@ impl Hostile {
             [b'@', kind] if self.one_in(10) => [*kind, b'9'].to_vec(),
             [b'@', kind] => vec![*kind, b'0' + self.below(2) as u8],
             b"$" | b"%" => self.value(),
+            b"!" => self.pick(KNOWN).into(),
             b"&" => vec![b'0' + self.below(9) as u8],
             _ => word.as_bytes().to_vec(),
         }
@@ -157,6 +159,8 @@ impl Hostile {
         match self.below(8) {
             0 => self.outside(),
             1 => b"mine-1".to_vec(),
+            // The rest of a name outside, for `SORT ... GET outside:*`.
+            2 => b"s".to_vec(),
             _ => vec![b'a' + self.below(8) as u8],
         }
     }
@@ -228,7 +232,7 @@ impl Hostile {
     fn any_command(&mut self) -> Vec<Vec<u8>> {
         let row = &all()[self.below(all().len())];
         let mut line: Vec<Vec<u8>> = row.name.split('|').map(|word| word.as_bytes().to_vec()).collect();
-        let spare = self.below(4);
+        let spare = self.below(6).saturating_sub(2);
         while line.len() < usize::from(row.arity.unsigned_abs()) + spare {
             line.push(self.anything());
         }
