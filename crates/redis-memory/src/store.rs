@@ -68,7 +68,8 @@ impl Store {
     /// each.
     ///
     /// An unknown command, a wrong number of arguments or no room for all of it is one `-EXECABORT …` instead, and
-    /// nothing runs. An error that shows only at run time stands in the array; the other commands run.
+    /// nothing runs. An error that shows only at run time stands in the array; the other commands run. The bound on
+    /// the reply is for the whole batch.
     pub fn execute_atomic(&self, now: UnixMillis, commands: &[Vec<&[u8]>], out: &mut Vec<u8>) {
         self.with(now, |keyspace| {
             let mut reply = Reply::new(out, keyspace.limits().reply_bytes);
@@ -83,7 +84,11 @@ impl Store {
             }
             reply.array(parsed.len());
             for command in parsed {
-                command.run(keyspace, &mut reply);
+                // A copy made earlier in the batch may have taken the room.
+                match admitted(keyspace, command) {
+                    Ok(command) => command.run(keyspace, &mut reply),
+                    Err(failure) => reply.error(&failure),
+                }
             }
         });
     }

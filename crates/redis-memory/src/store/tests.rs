@@ -94,6 +94,15 @@ fn an_error_inside_a_batch_stands_in_its_place() {
 }
 
 #[test]
+fn a_copy_inside_a_batch_cannot_push_the_rest_over_the_bytes() {
+    let shell = small();
+    let third = "x".repeat(7_000);
+    assert_eq!(shell.run(&format!("SET a {third}")), "+OK");
+    let set = format!("SET c {third}");
+    assert_eq!(shell.atomic(&["COPY a b", &set]), format!("[1 {OUT_OF_MEMORY}]"));
+}
+
+#[test]
 fn no_command_at_all_is_an_error() {
     let mut out = Vec::new();
     Store::new(Limits::default()).execute(UnixMillis(u64::MAX), &[], &mut out);

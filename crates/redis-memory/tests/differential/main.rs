@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use agw_redis_memory::{Limits, Store, UnixMillis};
 use compare::same;
-use generate::{Generator, KEYS, NAMES};
+use generate::{Generator, KEYS, names};
 use server::Server;
 
 type Command = Vec<Vec<u8>>;
@@ -23,6 +23,14 @@ const EPOCH: usize = 1500;
 
 fn now() -> UnixMillis {
     UnixMillis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64)
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect(name))
+}
+
+fn seed() -> u64 {
+    number("AGW_DIFFERENTIAL_SEED").unwrap_or_else(|| fastrand::u64(..))
 }
 
 fn refs(command: &Command) -> Vec<&[u8]> {
@@ -190,9 +198,8 @@ impl Pair {
 
 #[test]
 fn random_commands_are_answered_as_redis_answers_them() {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
     let commands = number("AGW_DIFFERENTIAL_COMMANDS").unwrap_or(20_000);
-    let seed = number("AGW_DIFFERENTIAL_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let seed = seed();
     println!("AGW_DIFFERENTIAL_SEED={seed} AGW_DIFFERENTIAL_COMMANDS={commands}");
     let mut generator = Generator::new(seed);
     let mut pair = Pair::new(seed);
@@ -212,14 +219,31 @@ fn random_commands_are_answered_as_redis_answers_them() {
         pair.run_full_look();
     }
     println!("{done} commands, {} of them errors", pair.errors);
-    let silent: Vec<_> = NAMES.iter().filter(|name| !pair.answered.contains(name.as_bytes())).collect();
+    let silent: Vec<_> =
+        names().into_iter().filter(|name| !pair.answered.contains(name.as_bytes())).collect();
     assert!(commands < 10_000 || silent.is_empty(), "these did nothing but fail: {silent:?}");
+}
+
+#[test]
+fn floats_are_read_added_and_printed_as_redis_does() {
+    let seed = seed();
+    println!("AGW_DIFFERENTIAL_SEED={seed}");
+    let mut generator = Generator::new(seed);
+    let mut pair = Pair::new(seed);
+    for _ in 0..3_000 {
+        let (a, b) = (generator.float(), generator.float());
+        pair.run(&vec![b"SET".to_vec(), b"f".to_vec(), a.clone()]);
+        pair.run(&vec![b"INCRBYFLOAT".to_vec(), b"f".to_vec(), b.clone()]);
+        pair.run(&vec![b"ZADD".to_vec(), b"z".to_vec(), a, b"m".to_vec()]);
+        pair.run(&vec![b"ZINCRBY".to_vec(), b"z".to_vec(), b, b"m".to_vec()]);
+        pair.run(&words("ZRANGE z 0 -1 WITHSCORES"));
+    }
 }
 
 #[test]
 fn any_number_of_arguments_is_answered_as_redis_answers_it() {
     let mut pair = Pair::new(0);
-    for name in NAMES {
+    for name in names() {
         for count in 0..8 {
             let mut command = vec![name.as_bytes().to_vec()];
             command.extend(vec![b"x".to_vec(); count]);
