@@ -28,6 +28,7 @@ mod limits;
 mod spawner;
 mod unbroken;
 
+pub use agw_foreign::Access;
 pub use engine::EngineOptions;
 pub use error::LoadError;
 pub use filter::{Filter, Verdict, Wants};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agw_config::{FailurePolicy, ModuleSource, Plugin, PluginLimits, VmMode, VmPolicy};
-use agw_foreign::Access;
 use agw_telemetry::Metrics;
+use agw_wasm::Access;
 use agw_wasm::{EngineOptions, HostOptions, LoadedPlugin, PluginHost};
 
 /// Callbacks of a filter, and the texts they use.
