@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use agw_config::Listener;
 use http::HeaderValue;
@@ -25,7 +26,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::exchange::{refused, serve};
 use crate::head;
-use crate::limits::{BODY_BUFFER_BYTES, HEADERS_DEFAULT, READ_BUFFER_BYTES_MIN};
+use crate::limits::{BODY_BUFFER_BYTES, FAR_FUTURE, HEADERS_DEFAULT, READ_BUFFER_BYTES_MIN};
 use crate::worker::{Stop, Worker};
 
 /// A listener as its connections need it.
@@ -156,7 +157,7 @@ impl Connection {
     fn new(worker: Rc<Worker>, entrance: Rc<Entrance>, peer: SocketAddr, local: SocketAddr) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let now = Instant::now();
-        let timer = Timer::new(now + entrance.listener.idle_timeout);
+        let timer = Timer::new(after(now, entrance.listener.idle_timeout));
         Connection {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             forwarded_for: head::forwarded_for(peer),
@@ -213,12 +214,17 @@ impl Connection {
         let listener = &self.entrance.listener;
         let (deadline, cut) = match self.phase.get() {
             Phase::Exchange => return Poll::Pending,
-            Phase::Idle { since } => (since + listener.idle_timeout, Cut::Idle),
-            Phase::Head { since } => (since + listener.header_timeout, Cut::SlowHead),
+            Phase::Idle { since } => (after(since, listener.idle_timeout), Cut::Idle),
+            Phase::Head { since } => (after(since, listener.header_timeout), Cut::SlowHead),
             Phase::Sending { deadline } => (deadline, Cut::ResponseTimeout),
         };
         self.timer.poll_until(cx, deadline).map(|()| cut)
     }
+}
+
+/// `start + duration`, or a year later if that is beyond what the clock can say.
+pub(crate) fn after(start: Instant, duration: Duration) -> Instant {
+    start.checked_add(duration).unwrap_or_else(|| start + FAR_FUTURE)
 }
 
 // === impl Timer ===

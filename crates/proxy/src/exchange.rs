@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use crate::access_log::Entry;
 use crate::body::{Fault, Meter, RequestBody, ResponseBody, ResponseSource};
 use crate::chain::Chain;
-use crate::connection::{Connection, Cut};
+use crate::connection::{Connection, Cut, after};
 use crate::head;
 use crate::limits::REPLY_GRACE;
 use crate::reply::{self, Problem, Reply};
@@ -41,8 +41,8 @@ pub(crate) struct Exchange {
     route: Option<Rc<RouteState>>,
     chain: Option<Chain>,
     method: Method,
-    /// As the client sent it.
-    path: PathAndQuery,
+    /// As the client sent it, if it could be read.
+    path: Option<PathAndQuery>,
     request_id: HeaderValue,
     started: SystemTime,
     started_at: Instant,
@@ -81,8 +81,7 @@ pub(crate) async fn serve(
     connection: Rc<Connection>,
 ) -> Result<Response<ResponseBody>, Reset> {
     let (parts, incoming) = request.into_parts();
-    let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    let mut exchange = Exchange::begin(connection, parts.method.clone(), path);
+    let mut exchange = Exchange::begin(connection, parts.method.clone(), parts.uri.path_and_query().cloned());
     let mut arrived = match head::arrive(parts, exchange.connection.local) {
         Ok(arrived) => arrived,
         Err(problem) => return Ok(exchange.answer(problem)),
@@ -110,8 +109,8 @@ pub(crate) async fn serve(
 
 /// Logs and counts a head that hyper answered itself, because it could not be read.
 pub(crate) fn refused(connection: &Rc<Connection>, error: &hyper::Error) {
-    let mut exchange =
-        Exchange::begin(Rc::clone(connection), Method::default(), PathAndQuery::from_static("/"));
+    let unknown = Method::from_bytes(b"-").unwrap_or_default();
+    let mut exchange = Exchange::begin(Rc::clone(connection), unknown, None);
     exchange.status = if error.is_parse_too_large() { 431 } else { 400 };
     exchange.details =
         if error.is_parse_too_large() { "request_head_too_large" } else { "request_head_broken" }.into();
@@ -121,7 +120,7 @@ pub(crate) fn refused(connection: &Rc<Connection>, error: &hyper::Error) {
 // === impl Exchange ===
 
 impl Exchange {
-    fn begin(connection: Rc<Connection>, method: Method, path: PathAndQuery) -> Box<Self> {
+    fn begin(connection: Rc<Connection>, method: Method, path: Option<PathAndQuery>) -> Box<Self> {
         connection.exchange_begins();
         let started_at = Instant::now();
         Box::new(Exchange {
@@ -145,7 +144,7 @@ impl Exchange {
     }
 
     fn take_route(&mut self, route: &Rc<RouteState>) {
-        self.deadline = self.started_at + route.route.timeout;
+        self.deadline = after(self.started_at, route.route.timeout);
         self.route = Some(Rc::clone(route));
     }
 
@@ -300,7 +299,7 @@ impl Drop for Exchange {
             listener: &self.connection.entrance.name,
             route: self.route.as_ref().map_or("none", |route| &route.name),
             method: self.method.as_str(),
-            path: self.path.as_str(),
+            path: self.path.as_ref().map_or("-", PathAndQuery::as_str),
             status: self.status,
             details: &self.details,
             flags: self.flags,

@@ -123,11 +123,11 @@ fn is_authority(text: &[u8]) -> bool {
     };
     let port_valid = match port {
         [] => true,
-        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        [b':', digits @ ..] => (1..=5).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit),
         _ => false,
     };
     let bracketed = text.first() == Some(&b'[');
-    let name = |&byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%');
+    let name = |&byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
     !host.is_empty() && port_valid && (bracketed || host.iter().all(name))
 }
 

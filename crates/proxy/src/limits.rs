@@ -25,6 +25,9 @@ pub(crate) const VM_SHUTDOWN: Duration = Duration::from_secs(5);
 /// After a failed accept (no file descriptors, say) the listener rests for this long.
 pub(crate) const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
+/// A timeout that is longer than the clock can say counts as this long.
+pub(crate) const FAR_FUTURE: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// How often a worker looks for idle upstream connections to close.
 pub(crate) const REAP_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -111,10 +111,18 @@ impl Bound {
     /// # Errors
     /// If the system refuses a thread or a runtime. Workers that had started end again.
     pub fn spawn(self, runtime: Arc<Runtime>) -> Result<Proxy, SpawnError> {
+        self.spawn_logging_to(runtime, io::stdout())
+    }
+
+    fn spawn_logging_to(
+        self,
+        runtime: Arc<Runtime>,
+        output: impl io::Write + Send + 'static,
+    ) -> Result<Proxy, SpawnError> {
         let Bound { listeners, options } = self;
         let failed = |worker, source| SpawnError { worker, source };
         let (access_log, writer) = match options.access_log {
-            true => access_log::spawn(io::stdout()).map(|(log, writer)| (Some(log), Some(writer))),
+            true => access_log::spawn(output).map(|(log, writer)| (Some(log), Some(writer))),
             false => Ok((None, None)),
         }
         .map_err(|source| failed(0, source))?;
@@ -185,3 +193,6 @@ fn spawn_worker(plan: WorkerPlan) -> io::Result<WorkerThread> {
         Err(_) => Err(io::Error::other("the worker panicked while it started")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -117,12 +117,13 @@ impl Paths {
     }
 }
 
-/// The host part of `authority`: the port and the brackets of an IPv6 address are left out.
+/// The host part of `authority`: its port is left out. An IPv6 address keeps its brackets, as in the configuration.
 fn host_of(authority: &str) -> &str {
-    if let Some(bracketed) = authority.strip_prefix('[') {
-        return bracketed.split(']').next().unwrap_or(bracketed);
-    }
-    authority.split(':').next().unwrap_or(authority)
+    let end = match authority.find(']') {
+        Some(bracket) if authority.starts_with('[') => bracket + 1,
+        _ => authority.find(':').unwrap_or(authority.len()),
+    };
+    authority.get(..end).unwrap_or(authority)
 }
 
 #[cfg(test)]
@@ -192,11 +193,13 @@ mod tests {
 
     #[test]
     fn hosts_compare_without_case_and_port() {
-        let router = Router::build(&[prefix(&["a.example"], "/"), prefix(&["::1"], "/")]);
+        let router = Router::build(&[prefix(&["a.example"], "/"), prefix(&["[::1]"], "/")]);
         for host in ["a.example", "A.Example", "a.example:8080", "A.EXAMPLE:1"] {
             assert_eq!(router.find(Some(host), "/"), Some(0), "{host}");
         }
-        assert_eq!(router.find(Some("[::1]:80"), "/"), Some(1));
+        for host in ["[::1]:80", "[::1]"] {
+            assert_eq!(router.find(Some(host), "/"), Some(1), "{host}");
+        }
         assert_eq!(router.find(Some(&"A".repeat(300)), "/"), None);
         assert_eq!(router.find(Some(""), "/"), None);
     }

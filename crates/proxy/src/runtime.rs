@@ -145,3 +145,6 @@ impl Generation {
         self.upstreams.iter().for_each(|upstream| upstream.reap(now));
     }
 }
+
+#[cfg(test)]
+mod tests;

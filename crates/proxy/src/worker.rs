@@ -169,7 +169,7 @@ async fn reap(worker: &Worker) {
 
 /// Takes connections until the worker stops. At the bound on connections the rest wait in the kernel's queue.
 async fn accept(worker: Rc<Worker>, entrance: Rc<Entrance>, socket: TcpListener) {
-    let places = Arc::new(Semaphore::new(entrance.listener.connections_max));
+    let places = Arc::new(Semaphore::new(entrance.listener.connections_max.min(Semaphore::MAX_PERMITS)));
     loop {
         let stopped = worker.stop_changed();
         if worker.stop() != Stop::Running {

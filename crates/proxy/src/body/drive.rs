@@ -48,11 +48,14 @@ pub(crate) enum Direction {
     Response,
 }
 
+/// Runs until the body is over.
+type Driver = Pin<Box<dyn Future<Output = Result<(), BodyError>>>>;
+
 /// A body that is being driven through filters.
 pub(crate) struct Driven {
     slot: Rc<Slot>,
     /// `None` once it has returned.
-    driver: Option<Pin<Box<dyn Future<Output = Result<(), BodyError>>>>>,
+    driver: Option<Driver>,
 }
 
 /// What the chain lets out first.

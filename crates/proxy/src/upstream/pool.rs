@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connect::{Address, ConnectError};
 use crate::body::RequestBody;
+use crate::connection::after;
 
 /// One address of a cluster.
 pub(crate) struct Endpoint {
@@ -88,7 +89,9 @@ impl Endpoint {
     /// Closes what was idle for too long, or was closed by the peer.
     pub(crate) fn reap(&self, now: Instant) {
         let timeout = self.idle_timeout;
-        self.idle.borrow_mut().retain(|idle| !idle.link.sender.is_closed() && now < idle.since + timeout);
+        self.idle
+            .borrow_mut()
+            .retain(|idle| !idle.link.sender.is_closed() && now < after(idle.since, timeout));
     }
 
     /// Ends the tasks of idle connections without telling their senders.

@@ -1,0 +1,147 @@
+use std::collections::{BTreeMap, HashMap};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use agw_config::{Cluster, ClusterTarget, PathMatch, Route};
+use agw_wasm::VmPools;
+use parking_lot::Mutex;
+
+use super::*;
+
+#[derive(Clone, Default)]
+struct Memory(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Memory {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// `/echo` answers, `/stuck` goes to a server that accepts and says nothing.
+fn snapshot(stuck: SocketAddr) -> Arc<Snapshot> {
+    let route = |name: &str| {
+        Arc::new(Route {
+            name: name.into(),
+            hosts: Vec::new(),
+            path: PathMatch::Prefix(format!("/{name}")),
+            cluster: name.into(),
+            timeout: Duration::from_secs(10),
+            plugins: Vec::new(),
+            request_body_bytes_max: 100,
+            buffer_bytes_max: 100,
+        })
+    };
+    let cluster = |name: &str, target| {
+        let second = Duration::from_secs(1);
+        let name = name.to_owned();
+        (
+            name.clone(),
+            Arc::new(Cluster { name, target, connect_timeout: second, idle_timeout: second, idle_max: 1 }),
+        )
+    };
+    let listener = Listener {
+        name: "main".into(),
+        address: ([127, 0, 0, 1], 0).into(),
+        header_bytes_max: 8192,
+        headers_max: 100,
+        header_timeout: Duration::from_secs(1),
+        idle_timeout: Duration::from_secs(10),
+        connections_max: 10,
+    };
+    Arc::new(Snapshot {
+        digest: String::new(),
+        listeners: vec![Arc::new(listener)],
+        routes: vec![route("echo"), route("stuck")],
+        clusters: BTreeMap::from([
+            cluster("echo", ClusterTarget::BuiltinEcho),
+            cluster("stuck", ClusterTarget::Endpoints(vec![stuck.to_string()])),
+        ]),
+        plugins: BTreeMap::new(),
+        resources: BTreeMap::new(),
+    })
+}
+
+fn ask(address: SocketAddr, request: &str) -> TcpStream {
+    let mut client = TcpStream::connect(address).unwrap();
+    client.write_all(request.as_bytes()).unwrap();
+    client
+}
+
+fn answer(mut client: TcpStream) -> String {
+    let mut text = String::new();
+    let _ = client.read_to_string(&mut text);
+    text
+}
+
+#[tokio::test]
+async fn each_request_has_one_line_however_it_ended() {
+    let stuck = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let snapshot = snapshot(stuck.local_addr().unwrap());
+    let drain_timeout = Duration::from_millis(300);
+    let options =
+        ProxyOptions { workers: 1, access_log: true, drain_timeout, metrics: Arc::new(Metrics::new()) };
+    let bound = Proxy::bind(&snapshot, options).unwrap();
+    let address = bound.addresses()[0].1;
+    let runtime = Runtime::new(snapshot, &HashMap::new(), VmPools::new).unwrap();
+    let memory = Memory::default();
+    let proxy = bound.spawn_logging_to(Arc::new(runtime), memory.clone()).unwrap();
+
+    let close = "host: a\r\nx-request-id: me\r\nconnection: close\r\n\r\n";
+    assert!(answer(ask(address, &format!("GET /echo?a=b HTTP/1.1\r\n{close}"))).contains("200 OK"));
+    assert!(answer(ask(address, &format!("GET /none HTTP/1.1\r\n{close}"))).contains("404 Not Found"));
+    assert!(answer(ask(address, "GET / HTTP/9.9\r\n\r\n")).contains("400 Bad Request"));
+    let left = ask(address, &format!("GET /stuck/left HTTP/1.1\r\n{close}"));
+    let _first = stuck.accept().unwrap();
+    drop(left);
+    let drained = ask(address, &format!("GET /stuck/drained HTTP/1.1\r\n{close}"));
+    let _second = stuck.accept().unwrap();
+    proxy.drain().await;
+    drop(drained);
+
+    let text = String::from_utf8(memory.0.lock().clone()).unwrap();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            let field = |name: &str| line[name].as_str().unwrap().to_owned();
+            (field("path"), line["status"].as_u64().unwrap(), field("details"), field("flags"))
+        })
+        .collect();
+    let expected = [
+        ("/echo?a=b", 200, "via_upstream", ""),
+        ("/none", 404, "route_not_found", "NR"),
+        ("-", 400, "request_head_broken", ""),
+        ("/stuck/left", 0, "downstream_remote_disconnect", "DC"),
+        ("/stuck/drained", 0, "drain_timeout", ""),
+    ];
+    let expected =
+        expected.map(|(path, status, details, flags)| (path.into(), status, details.into(), flags.into()));
+    assert_eq!(told, expected, "{text}");
+    assert_eq!((&lines[0]["route"], &lines[0]["request_id"]), (&"echo".into(), &"me".into()));
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_dropped_closes_its_port() {
+    let snapshot = snapshot(([127, 0, 0, 1], 9).into());
+    let metrics = Arc::new(Metrics::new());
+    let options =
+        ProxyOptions { workers: 2, access_log: false, drain_timeout: Duration::from_secs(5), metrics };
+    let bound = Proxy::bind(&snapshot, options).unwrap();
+    let address = bound.addresses()[0].1;
+    let runtime = Runtime::new(snapshot, &HashMap::new(), VmPools::new).unwrap();
+    let proxy = bound.spawn(Arc::new(runtime)).unwrap();
+    let idle = TcpStream::connect(address).unwrap();
+    drop(proxy);
+    assert_eq!(answer(idle), "");
+    let closed = async {
+        while TcpStream::connect(address).is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), closed).await.expect("still listening");
+}
