@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 pub mod cargo;
+pub mod document;
+pub mod fake_redis;
 pub mod fault_proxy;
 pub mod gateway;
 pub mod guest;
@@ -14,6 +16,7 @@ pub mod upstream;
 
 mod background;
 
+pub use fake_redis::FakeRedis;
 pub use fault_proxy::{FaultProxy, Mode};
 pub use gateway::Gateway;
 pub use guest::guest;
