@@ -1,4 +1,5 @@
 //! `agw_redis` against real servers and broken ones. Needs `redis-server` on the PATH.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failure here is a failed test")]
 
 mod batches;
 mod fake;
