@@ -9,7 +9,7 @@ use agw_foreign::{CallError, CallFuture, Code, Dispatch, Style};
 use agw_wire::{Answer, Response};
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
-use wasmtime::{AsContextMut, Caller, Linker, Result};
+use wasmtime::{AsContextMut, Caller, Linker, Result, Trap};
 
 use super::{Sized, keep, sized};
 use crate::guest_memory::Guest;
@@ -50,14 +50,33 @@ async fn suspend(mut caller: Caller<'_, VmData>, args: Args) -> Result<Sized> {
     let (status, bytes) = match begin(&mut caller, args)? {
         Begun::Done(status, bytes) => (status, bytes),
         Begun::Wait(future) => {
-            let remaining = caller.data().cpu.suspend();
-            let bytes = future.await;
-            caller.data_mut().cpu.resume(remaining);
-            caller.as_context_mut().set_epoch_deadline(remaining);
+            let (bytes, remaining) = run(future, caller.data().cpu.watch()).await;
+            if let Some(remaining) = remaining {
+                if remaining == 0 {
+                    return Err(Trap::Interrupt.into());
+                }
+                caller.data_mut().cpu.resume(remaining);
+                caller.as_context_mut().set_epoch_deadline(remaining);
+            }
             (Status::Ok, bytes.into())
         }
     };
     end(&mut caller, args, status, bytes)
+}
+
+/// The answer, and what remained of the CPU budget when the guest was suspended. A call that is answered without
+/// a suspension is on the guest's account: a loop of such calls ends like any other.
+async fn run(mut future: CallFuture, remaining: impl Fn() -> u64) -> (Vec<u8>, Option<u64>) {
+    let mut suspended = None;
+    let bytes = std::future::poll_fn(|cx| {
+        let poll = future.as_mut().poll(cx);
+        if poll.is_pending() && suspended.is_none() {
+            suspended = Some(remaining());
+        }
+        poll
+    })
+    .await;
+    (bytes, suspended)
 }
 
 /// In a shared VM every other stream would wait as well.
@@ -98,17 +117,32 @@ fn begin(caller: &mut Caller<'_, VmData>, (name, name_len, payload, payload_len,
             tracing::warn!(plugin.name = &*guest.data.plugin.name, foreign.function = name, %error, "undecodable call");
             Begun::Done(Status::SerializationFailure, Bytes::new())
         }
-        Dispatch::Cancel(call_id) => {
-            guest.data.calls.cancel(call_id);
-            Begun::Done(Status::Ok, Bytes::new())
-        }
-        Dispatch::Answer { style: Style::Blocking, bytes } => Begun::Done(Status::Ok, bytes.into()),
+        Dispatch::Cancel(call_id) => cancel(guest.data, call_id),
+        // In either style: what is refused at once gets no callback.
+        Dispatch::Answer { bytes, .. } => Begun::Done(Status::Ok, bytes.into()),
         Dispatch::Call { style: Style::Blocking, future } => Begun::Wait(future),
-        Dispatch::Answer { style: Style::Callback, bytes } => {
-            call_back(guest.data, context, &parent, Box::pin(std::future::ready(bytes)))
-        }
         Dispatch::Call { style: Style::Callback, future } => call_back(guest.data, context, &parent, future),
     })
+}
+
+/// The cancelled call still answers once, through its callback.
+fn cancel(data: &mut VmData, call_id: u32) -> Begun {
+    let response = if data.calls.cancel(call_id) {
+        Response { answer: Answer::CallId(call_id), lease: 0 }
+    } else {
+        CallError::new(Code::Invalid, "no call of this id is under way").into()
+    };
+    Begun::Done(Status::Ok, response.encode().into())
+}
+
+/// Cancels a callback-style call; its answer still comes once.
+fn take_back(data: &mut VmData, call_id: u32) -> Bytes {
+    let response = if data.calls.cancel(call_id) {
+        Response { answer: Answer::CallId(call_id), lease: 0 }
+    } else {
+        CallError::new(Code::Invalid, "no call of this id is under way").into()
+    };
+    response.encode().into()
 }
 
 /// Enters the call into the VM's table and hands it to the VM's pump.
