@@ -10,7 +10,7 @@ mod quickstart;
 mod resources;
 mod run;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use agw_config::Problem;
@@ -47,7 +47,10 @@ fn main() -> ExitCode {
 /// Lines go to standard error; `AGW_LOG` filters them, such as `debug` or `agw::guest=trace,info`.
 fn start_log() {
     let filter = EnvFilter::try_from_env("AGW_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).init();
+    // Colours are for people; in a file or a pipe they are noise.
+    let colours = io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colours);
+    log.with_target(false).init();
 }
 
 fn run(args: RunArgs) -> Result<ExitCode> {
