@@ -199,7 +199,8 @@ impl Granted {
         lease.answered(plan.watching);
         let prefix = self.policy.rules.key_prefix();
         plan.shape.finish(replies, prefix).map_err(|rejected| {
-            if rejected.retire {
+            // A transaction that was refused in part may have left its keys watched.
+            if rejected.retire || plan.watching != Watching::AsBefore {
                 lease.discard();
             }
             rejected.error

@@ -190,3 +190,17 @@ async fn a_lease_on_a_stalled_server_times_out_and_is_gone() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(world.run(&["BLPOP", "none", "0.01"]).await.unwrap(), "*-1\r\n");
 }
+
+#[tokio::test]
+async fn a_transaction_that_the_server_refuses_costs_the_lease_its_connection() {
+    let rights = ["--user", "gateway", "on", ">pass", "~p:*", "+@all", "-multi"];
+    let server = RedisServer::start(&rights).await;
+    let mut limited = resource(server.port);
+    limited.redis.username = Some("gateway".into());
+    limited.redis.password = Some(agw_config::Secret::new("pass"));
+    let world = World::of(&limited);
+    let watched = world.call(leased(batch(&[plain(&["WATCH", "k"])]), 0, true)).await.unwrap();
+    let setting = leased(atomic(&[plain(&["SET", "k", "mine"])]), watched.lease, true);
+    assert_eq!(world.call(setting).await.unwrap_err().code, Code::Auth);
+    assert_eq!((world.backend.status().leased, world.backend.status().idle), (0, 0), "it may still watch");
+}
