@@ -67,6 +67,14 @@ impl Gateway {
         Self::start_with(config, &[], &["--admin", "127.0.0.1:0"])
     }
 
+    /// The same without an access log, for loads.
+    ///
+    /// # Errors
+    /// As for [`Gateway::start`].
+    pub fn start_for_load(config: &str) -> Result<Self> {
+        Self::start_with(config, &[], &["--admin", "127.0.0.1:0", "--access-log", "off"])
+    }
+
     /// The same with files beside the document (name and contents) and further options of `agw run`.
     ///
     /// # Errors
@@ -182,6 +190,24 @@ impl Gateway {
     /// What it has printed so far, stdout and stderr together.
     pub fn output(&self) -> String {
         self.process.output()
+    }
+
+    /// Waits until `enough` holds for what it has printed: lines arrive after the answers that they are about.
+    ///
+    /// # Errors
+    /// When it does not hold in 10 seconds; `what` is for the message.
+    pub async fn wait_for_output(&self, what: &str, enough: impl Fn(&str) -> bool) -> Result<String> {
+        let end = Instant::now() + Duration::from_secs(10);
+        loop {
+            let output = self.process.output();
+            if enough(&output) {
+                return Ok(output);
+            }
+            if Instant::now() >= end {
+                bail!("after 10 s it has not printed {what}:\n{output}");
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// The process.

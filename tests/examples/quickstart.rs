@@ -1,0 +1,141 @@
+use std::fs;
+use std::path::Path;
+
+use agw_tests::gateway::output;
+use agw_tests::{Client, Gateway, RedisOptions, RedisServer, Script, Upstream};
+use anyhow::{Context, Result};
+
+const ON_FREE_PORTS: [&str; 5] = ["quickstart", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+const PASSWORD: &str = "correct-horse-battery";
+
+fn quickstart(options: &[&str]) -> Result<Gateway> {
+    Gateway::command(&[&ON_FREE_PORTS, options].concat())
+}
+
+/// Five times 200 and then 429, which the README promises.
+async fn assert_limited(gateway: &Gateway) -> Result<()> {
+    let mut client = Client::new(gateway.address()?);
+    for left in (0..5).rev() {
+        let reply = client.get_with("/limited/hello", &[("x-api-key", "me")]).await?;
+        assert_eq!(reply.status, 200);
+        assert!(reply.header("ratelimit").contains(&format!(";r={left};")), "{reply:?}");
+    }
+    let reply = client.get_with("/limited/hello", &[("x-api-key", "me")]).await?;
+    assert_eq!(reply.status, 429, "{reply:?}");
+    for header in ["ratelimit-policy", "ratelimit", "retry-after"] {
+        assert_ne!(reply.header(header), "", "{header}");
+    }
+    Ok(())
+}
+
+#[test]
+fn bad_options_are_one_clear_line_that_shows_no_password() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let secret = format!("redis://user:{PASSWORD}@127.0.0.1:1");
+    let cases: [(&[&str], &str); 8] = [
+        (&["--redis", &secret], "--redis: the URL carries credentials"),
+        (&["--redis", "rediss://127.0.0.1:1"], "--redis: TLS needs an authority"),
+        (&["--redis", "http://127.0.0.1:1"], "--redis: write redis://host:port/database"),
+        (&["--redis", "redis://127.0.0.1:99999"], "url"),
+        (&["--redis", "redis://127.0.0.1:1", "--redis-password-file", "nowhere"], "nowhere"),
+        (&["--upstream", "https://127.0.0.1:1"], "--upstream: TLS to the upstream"),
+        (&["--upstream", &secret], "--upstream: the URL carries credentials"),
+        (&["--key-prefix", "a\nb"], "key_prefix"),
+    ];
+    for (options, expected) in cases {
+        let said = output(folder.path(), &[&ON_FREE_PORTS, options].concat())?;
+        let text =
+            [said.stdout, said.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        assert!(!said.status.success(), "{options:?}: {text}");
+        assert_eq!(text.trim_end().lines().count(), 1, "{options:?}:\n{text}");
+        assert!(text.contains(expected), "{options:?}: {text}");
+        assert!(!text.contains(PASSWORD), "{text}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_first_command_limits_and_says_how_to_try_it() -> Result<()> {
+    let gateway = quickstart(&[])?;
+    assert_limited(&gateway).await?;
+    let address = gateway.address()?;
+    let mut client = Client::new(address);
+    assert_eq!(client.get_with("/limited/x", &[("x-api-key", "you")]).await?.status, 200);
+    for _ in 0..10 {
+        let reply = client.get_with("/plain/hello?a=b", &[("x-api-key", "me")]).await?;
+        assert_eq!((reply.status.as_u16(), reply.header("ratelimit")), (200, ""));
+        let echo = reply.json()?;
+        assert_eq!((&echo["method"], &echo["path"]), (&"GET".into(), &"/plain/hello?a=b".into()));
+        assert_eq!(echo["headers"]["x-api-key"], "me");
+    }
+    assert_eq!(client.get("/other").await?.status, 404);
+    let line = format!("curl -i -H 'x-api-key: me' 'http://{address}/limited/hello'");
+    gateway.wait_for_output("the line to try", |said| said.contains(&line)).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_printed_configuration_runs_from_anywhere() -> Result<()> {
+    let redis = RedisServer::start_with(RedisOptions {
+        password: Some(PASSWORD.to_owned()),
+        ..RedisOptions::default()
+    })?;
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("secret"), format!("{PASSWORD}\n"))?;
+    // The path is relative to where the document is printed, not to where it runs.
+    let options = ["--redis", &redis.url(), "--redis-password-file", "secret", "--print-config"];
+    let printed = printed(folder.path(), &options)?;
+    assert!(!printed.contains(PASSWORD), "{printed}");
+    assert_limited(&Gateway::start(&printed)?).await?;
+    let mut connection = redis.connection()?;
+    let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection)?;
+    assert!(keys.len() == 1 && keys[0].starts_with("quickstart:"), "{keys:?}");
+
+    let embedded = self::printed(folder.path(), &["--print-config"])?;
+    assert_limited(&Gateway::start(&embedded)?).await?;
+    Ok(())
+}
+
+fn printed(folder: &Path, options: &[&str]) -> Result<String> {
+    let said = output(folder, &[&ON_FREE_PORTS, options].concat())?;
+    assert!(said.status.success(), "{said:?}");
+    assert!(said.stderr.is_empty(), "{}", String::from_utf8_lossy(&said.stderr));
+    String::from_utf8(said.stdout).context("UTF-8")
+}
+
+#[tokio::test]
+async fn a_redis_with_a_password_counts_and_nothing_shows_the_password() -> Result<()> {
+    let redis = RedisServer::start_with(RedisOptions {
+        password: Some(PASSWORD.to_owned()),
+        ..RedisOptions::default()
+    })?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("secret");
+    fs::write(&file, PASSWORD)?;
+    let file = file.to_str().context("UTF-8")?;
+    let options = ["--redis", &redis.url(), "--redis-password-file", file, "--key-prefix", "mine:"];
+    let gateway = quickstart(&options)?;
+    assert_limited(&gateway).await?;
+    let mut connection = redis.connection()?;
+    let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection)?;
+    assert!(keys.len() == 1 && keys[0].starts_with("mine:"), "{keys:?}");
+    assert!(!gateway.ask_admin("/v1/config")?.text().contains(PASSWORD));
+    assert!(!gateway.output().contains(PASSWORD));
+    Ok(())
+}
+
+#[tokio::test]
+async fn limit_window_and_upstream_are_options() -> Result<()> {
+    let upstream = Upstream::start(|_| Script::ok("from upstream"))?;
+    let url = format!("http://{}/", upstream.address());
+    let gateway = quickstart(&["--upstream", &url, "--limit", "2", "--window", "600", "--workers", "1"])?;
+    let mut client = Client::new(gateway.address()?);
+    for expected in [200, 200, 429] {
+        let reply = client.get("/limited/x").await?;
+        assert_eq!(reply.status.as_u16(), expected);
+        assert_eq!(reply.header("ratelimit-policy"), "\"default\";q=2;w=600");
+    }
+    assert_eq!(client.get("/plain/x").await?.text(), "from upstream");
+    assert_eq!(upstream.recorded().len(), 3);
+    Ok(())
+}
