@@ -7,11 +7,15 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
 use wasmtime::{Engine, Module};
 
 use crate::error::LoadError;
+
+/// A file is the digest of the code, then the code.
+const DIGEST_BYTES: usize = 32;
 
 /// The module's code, from the cache if it is there.
 pub(crate) fn compile(engine: &Engine, bytes: &[u8], dir: Option<&Path>) -> Result<Module, LoadError> {
@@ -65,12 +69,18 @@ fn is_private(dir: &Path) -> bool {
     reason = "compiled code is loaded as it is; the folder is private, see the module's words"
 )]
 fn load(engine: &Engine, file: &Path) -> Option<Module> {
-    if !file.exists() {
+    let stored = fs::read(file).ok()?;
+    let Some((digest, code)) = stored.split_first_chunk::<DIGEST_BYTES>() else {
+        tracing::warn!("a cached module is cut short; compiling it anew");
+        return None;
+    };
+    if Sha256::digest(code)[..] != digest[..] {
+        tracing::warn!("a cached module is damaged; compiling it anew");
         return None;
     }
     // SAFETY: the file was written by `store`, under a name that covers engine and module, in a folder that only
-    // this user can write; files are renamed into place whole and never changed.
-    match unsafe { Module::deserialize_file(engine, file) } {
+    // this user can write, and its digest shows that it still is what was written.
+    match unsafe { Module::deserialize(engine, code) } {
         Ok(module) => Some(module),
         Err(error) => {
             tracing::warn!(%error, "a cached module cannot be used; compiling it anew");
@@ -88,9 +98,16 @@ fn store(module: &Module, file: &Path) {
 }
 
 fn write_whole(file: &Path, code: &[u8]) -> std::io::Result<()> {
-    let partial: PathBuf = file.with_extension(format!("{}.partial", std::process::id()));
+    // Two loads of the same module may run at once, in one process or in two.
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let unique = format!("{}.{}.partial", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let partial: PathBuf = file.with_extension(unique);
     let mut out = fs::File::create(&partial)?;
-    let written = out.write_all(code).and_then(|()| out.sync_all()).and_then(|()| fs::rename(&partial, file));
+    let written = out
+        .write_all(&Sha256::digest(code))
+        .and_then(|()| out.write_all(code))
+        .and_then(|()| out.sync_all())
+        .and_then(|()| fs::rename(&partial, file));
     if written.is_err() {
         let _ = fs::remove_file(&partial);
     }
