@@ -4,6 +4,7 @@ use http::header::{HOST, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, StatusCode};
 
+use crate::limits::{PAIRS_BYTES_MAX, PAIRS_MAX};
 use crate::stream::{RequestHead, ResponseHead, StreamState};
 
 /// What a guest may do with a map that it named.
@@ -29,6 +30,7 @@ type Refusal = &'static str;
 
 const BAD_NAME: Refusal = "the header's name is not a token";
 const BAD_VALUE: Refusal = "the header's value has a control character";
+const FULL: Refusal = "the map is full";
 
 impl<'s> HeaderView<'s> {
     /// Source: proxy-wasm ABI 0.2.1, map types 0 to 7; 4 to 7 belong to callouts.
@@ -112,7 +114,8 @@ impl<'s> HeaderView<'s> {
             return self.set_pseudo(pseudo, value);
         }
         let (name, value) = header(key, value)?;
-        self.headers_mut().try_append(name, value).map(drop).map_err(|_| "the map is full")
+        self.check_room(&name, &value)?;
+        self.headers_mut().try_append(name, value).map(drop).map_err(|_| FULL)
     }
 
     /// Sets the one value.
@@ -121,7 +124,16 @@ impl<'s> HeaderView<'s> {
             return self.set_pseudo(pseudo, value);
         }
         let (name, value) = header(key, value)?;
-        self.headers_mut().try_insert(name, value).map(drop).map_err(|_| "the map is full")
+        self.check_room(&name, &value)?;
+        self.headers_mut().try_insert(name, value).map(drop).map_err(|_| FULL)
+    }
+
+    /// A map takes no more than can be handed over as pairs: guests cannot make it grow for ever.
+    fn check_room(&self, name: &HeaderName, value: &HeaderValue) -> Result<(), Refusal> {
+        let headers = self.headers();
+        let held: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        let bytes = held + name.as_str().len() + value.len();
+        if headers.len() < PAIRS_MAX && bytes <= PAIRS_BYTES_MAX { Ok(()) } else { Err(FULL) }
     }
 
     /// Removes every value. Pseudo headers stay: HTTP cannot do without them.
@@ -139,23 +151,35 @@ impl<'s> HeaderView<'s> {
         for (key, value) in pairs {
             if Pseudo::of(key).is_none() {
                 let (name, value) = header(key, value)?;
-                headers.try_append(name, value).map_err(|_| "the map is full")?;
+                headers.try_append(name, value).map_err(|_| FULL)?;
             }
         }
-        for (key, value) in pairs {
-            if let Some(pseudo) = Pseudo::of(key) {
-                self.set_pseudo(pseudo, value)?;
+        let pseudos = pairs.iter().filter_map(|(key, value)| Some((Pseudo::of(key)?, *value)));
+        match self {
+            HeaderView::Request(head) => {
+                let mut changed = RequestHead { headers, ..head.first_line() };
+                set_pseudos(HeaderView::Request(&mut changed), pseudos)?;
+                **head = changed;
+            }
+            HeaderView::Response(head) => {
+                let mut changed = ResponseHead { status: head.status, headers };
+                set_pseudos(HeaderView::Response(&mut changed), pseudos)?;
+                **head = changed;
+            }
+            HeaderView::Trailers(trailers) => {
+                set_pseudos(HeaderView::Trailers(&mut headers), pseudos)?;
+                **trailers = headers;
             }
         }
-        *self.headers_mut() = headers;
         Ok(())
     }
 
     fn set_pseudo(&mut self, pseudo: Pseudo, value: &[u8]) -> Result<(), Refusal> {
         match (self, pseudo) {
             (HeaderView::Request(head), Pseudo::Authority) => {
-                head.authority =
-                    Some(Authority::try_from(value).map_err(|_| ":authority is not host[:port]")?);
+                // User information is part of the type, but has no place in a message.
+                let authority = Authority::try_from(value).ok().filter(|_| !value.contains(&b'@'));
+                head.authority = Some(authority.ok_or(":authority is not host[:port]")?);
             }
             (HeaderView::Request(head), Pseudo::Path) => {
                 head.path = PathAndQuery::try_from(value).map_err(|_| ":path is not a path")?;
@@ -173,6 +197,26 @@ impl<'s> HeaderView<'s> {
         }
         Ok(())
     }
+}
+
+impl RequestHead {
+    /// The same without its headers.
+    fn first_line(&self) -> RequestHead {
+        RequestHead {
+            method: self.method.clone(),
+            scheme: self.scheme.clone(),
+            authority: self.authority.clone(),
+            path: self.path.clone(),
+            headers: HeaderMap::new(),
+        }
+    }
+}
+
+fn set_pseudos<'p>(
+    mut view: HeaderView<'_>,
+    mut pseudos: impl Iterator<Item = (Pseudo, &'p [u8])>,
+) -> Result<(), Refusal> {
+    pseudos.try_for_each(|(pseudo, value)| view.set_pseudo(pseudo, value))
 }
 
 /// A header that stands in the message's first line. `host` is Envoy's old name for `:authority`.

@@ -14,11 +14,15 @@ pub(crate) const TICK: Duration = Duration::from_millis(5);
 /// Bytes of a module; larger ones are refused before they are compiled.
 pub(crate) const MODULE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Bytes of a serialized header map; larger ones are refused.
+/// Bytes of a header map, serialized or as a guest makes it grow; larger ones are refused.
 pub(crate) const PAIRS_BYTES_MAX: usize = 1024 * 1024;
 
-/// Entries of a serialized header map; more are refused.
+/// Entries of a header map; more are refused.
 pub(crate) const PAIRS_MAX: usize = 1024;
+
+/// Bytes to which a guest can make a body grow by its own writes; a write over it fails. What arrives is bounded by
+/// the gateway.
+pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Bytes of a guest's log line; the rest is cut off.
 pub(crate) const LOG_BYTES_MAX: usize = 16 * 1024;
@@ -29,7 +33,7 @@ pub(crate) const RANDOM_BYTES_MAX: u32 = 64 * 1024;
 /// Bytes of keys and values in a plugin's shared data; a write over it fails.
 pub(crate) const SHARED_DATA_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Metrics that one plugin may define; more are refused.
+/// Metrics that one plugin may define, over all its VMs; more are refused.
 pub(crate) const METRICS_MAX: usize = 1000;
 
 /// Bytes of a metric's name; longer ones are refused.

@@ -1,6 +1,6 @@
 //! The process-wide host, and plugins loaded into it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,6 +15,7 @@ use crate::engine::{EngineOptions, TickingEngine};
 use crate::error::LoadError;
 use crate::exports::Callback;
 use crate::hostcalls::shared_data::SharedData;
+use crate::limits::METRICS_MAX;
 use crate::module::{CompiledModule, Linkers};
 use crate::vm::VmCore;
 
@@ -55,6 +56,8 @@ pub struct LoadedPlugin {
     pub(crate) missing_told: AtomicBool,
     /// It was logged that this plugin's timer runs in each of its VMs.
     pub(crate) timer_told: AtomicBool,
+    /// Kind and name of the metrics that its VMs have defined.
+    defined_metrics: Mutex<HashSet<(u32, String)>>,
     phases: Vec<Histogram>,
     vms: Gauge,
     memory: Gauge,
@@ -143,6 +146,7 @@ impl LoadedPlugin {
             shared_data: host.shared_data(&config.name),
             missing_told: AtomicBool::new(false),
             timer_told: AtomicBool::new(false),
+            defined_metrics: Mutex::default(),
             phases: Callback::ALL.iter().map(phase).collect(),
             vms: host.metrics.plugin_vms.get_or_create(&labels).clone(),
             memory: host.metrics.plugin_memory_bytes.get_or_create(&labels).clone(),
@@ -173,6 +177,13 @@ impl LoadedPlugin {
 
     pub(crate) fn phase(&self, callback: Callback) -> Option<&Histogram> {
         self.phases.get(callback as usize)
+    }
+
+    /// Whether one more metric is within the plugin's bound; one that any VM has defined always is.
+    pub(crate) fn admit_metric(&self, kind: u32, name: &str) -> bool {
+        let mut defined = self.defined_metrics.lock();
+        let metric = (kind, name.to_owned());
+        defined.contains(&metric) || (defined.len() < METRICS_MAX && defined.insert(metric))
     }
 
     pub(crate) fn vm_started(&self) {

@@ -6,6 +6,7 @@ use wasmtime::{Caller, Linker, Result};
 use super::{ENV, Sized, keep, sized};
 use crate::context::Direction;
 use crate::guest_memory::{Guest, slice};
+use crate::limits::BODY_BYTES_MAX;
 use crate::shim;
 use crate::status::Status;
 use crate::vm_data::{Stage, VmData};
@@ -85,7 +86,14 @@ fn proxy_get_buffer_status(
     let mut guest = Guest::of(&mut caller)?;
     let len = match Buffer::find(guest.data, buffer_type) {
         Buffer::Body(direction) => match guest.data.stream() {
-            Some(context) => context.state().direction(direction).body.len(),
+            Some(context) => {
+                let mut state = context.state();
+                let held = state.direction(direction);
+                if !held.body_visible {
+                    return Ok(Status::NotFound.into());
+                }
+                held.body.len()
+            }
             None => return Ok(Status::NotFound.into()),
         },
         Buffer::Fixed(bytes) => bytes.len(),
@@ -115,6 +123,10 @@ fn proxy_set_buffer_bytes(
     let held = state.direction(direction);
     if !held.body_visible {
         return Ok(Status::NotFound.into());
+    }
+    if held.body.len() + value.len() > BODY_BYTES_MAX {
+        tracing::error!(plugin.name = &*guest.data.plugin.name, "the body is full: {BODY_BYTES_MAX} bytes");
+        return Ok(Status::InternalFailure.into());
     }
     held.body.splice(start as usize, len as usize, value);
     Ok(Status::Ok.into())

@@ -61,7 +61,7 @@ fn define(mut caller: Caller<'_, VmData>, kind: u32, name: u32, name_len: u32, i
     let known = guest.data.metrics.iter().position(|d| d.name == name && d.metric.kind() == kind);
     let index = match known {
         Some(index) => index,
-        None if guest.data.metrics.len() >= METRICS_MAX => {
+        None if !guest.data.plugin.admit_metric(kind, &name) => {
             tracing::error!(plugin.name = &*guest.data.plugin.name, "more than {METRICS_MAX} metrics");
             return Ok(Status::BadArgument.into());
         }

@@ -45,7 +45,8 @@ fn set(mut caller: Caller<'_, VmData>, path: u32, path_len: u32, value: u32, val
     let value = slice(guest.memory, value, value_len, "proxy_set_property: value")?;
     let Some(context) = guest.data.stream() else { return Ok(Status::NotFound.into()) };
     let mut state = context.stream.state();
-    let held: usize = state.properties.iter().map(|(k, v)| k.len() + v.len()).sum();
+    let others = state.properties.iter().filter(|(k, _)| *k != path);
+    let held: usize = others.map(|(k, v)| k.len() + v.len()).sum();
     if held + path.len() + value.len() > PROPERTIES_BYTES_MAX {
         tracing::error!(
             plugin.name = &*guest.data.plugin.name,
@@ -109,6 +110,10 @@ fn of_request(state: &StreamState, segments: &[&str]) -> Option<Bytes> {
         ["id"] => text(&info.request_id),
         ["referer"] => joined(&head.headers, "referer")?,
         ["useragent"] => joined(&head.headers, "user-agent")?,
+        ["headers", "host" | ":authority"] => text(head.authority.as_ref()?.as_str()),
+        ["headers", ":path"] => text(head.path.as_str()),
+        ["headers", ":method"] => text(head.method.as_str()),
+        ["headers", ":scheme"] => text(head.scheme.as_str()),
         ["headers", name] => joined(&head.headers, name)?,
         ["time"] => number(unix_nanoseconds(info.started)),
         ["duration"] => nanoseconds_since(info.started),
