@@ -27,7 +27,9 @@ pub(crate) struct StreamContext {
     request_resumed: Notify,
     response_resumed: Notify,
     failed: AtomicBool,
+    /// Made when the first foreign call needs it.
     cancel: OnceLock<CancellationToken>,
+    ended: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +67,7 @@ impl StreamContext {
             response_resumed: Notify::new(),
             failed: AtomicBool::new(false),
             cancel: OnceLock::new(),
+            ended: AtomicBool::new(false),
         })
     }
 
@@ -72,13 +75,20 @@ impl StreamContext {
         self.state.lock()
     }
 
-    /// Fires when the stream ends: its foreign calls return `cancelled`.
+    /// Fires when the stream ends: its foreign calls return `cancelled`, those that it makes later too.
     pub(crate) fn cancel(&self) -> &CancellationToken {
-        self.cancel.get_or_init(CancellationToken::new)
+        self.cancel.get_or_init(|| {
+            let token = CancellationToken::new();
+            if self.ended.load(Ordering::Relaxed) {
+                token.cancel();
+            }
+            token
+        })
     }
 
-    /// Ends the calls that are under way, if there were any.
+    /// The stream has ended, and its calls with it.
     pub(crate) fn cancel_calls(&self) {
+        self.ended.store(true, Ordering::Relaxed);
         if let Some(token) = self.cancel.get() {
             token.cancel();
         }

@@ -53,6 +53,8 @@ type Start = TypedFunc<(u32, u32), u32>;
 pub(crate) struct Exports {
     pub(crate) initialize: Option<TypedFunc<(), ()>>,
     pub(crate) main: Option<TypedFunc<(u32, u32), u32>>,
+    /// `main` without arguments, as newer C libraries name it.
+    pub(crate) main_void: Option<TypedFunc<(), u32>>,
     pub(crate) start: Option<TypedFunc<(), ()>>,
     pub(crate) context_create: Option<TypedFunc<(u32, u32), ()>>,
     pub(crate) vm_start: Option<Start>,
@@ -78,6 +80,7 @@ impl Exports {
         Ok(Exports {
             initialize: find.function("_initialize")?,
             main: find.function("main").ok().flatten(),
+            main_void: find.function("__main_void").ok().flatten(),
             start: find.function("_start")?,
             context_create: find.function("proxy_on_context_create")?,
             vm_start: find.function("proxy_on_vm_start")?,

@@ -83,15 +83,10 @@ impl Filter {
     /// Creates the context in the guest. A guest that traps here follows its plugin's policy, like everywhere.
     pub(crate) async fn open(lease: VmLease, stream: &Arc<Stream>) -> Filter {
         let context = StreamContext::new(stream.clone());
-        let (vm, spawner) = (lease.vm.clone(), lease.spawner.clone());
-        let create = create_context(vm, context.clone());
-        let id = Unbroken::new(Box::pin(create), &spawner, &context).await;
-        let plugin = lease.vm.plugin.clone();
-        if id.is_none() {
-            context.fail();
-        }
-        let parts = id.map(|id| Parts { lease, id });
-        Filter { parts, plugin, context }
+        let spawner = lease.spawner.clone();
+        // Dropped half-way, it makes the filter in the background, which then ends like any other.
+        let create = create_filter(lease, context.clone());
+        Unbroken::new(Box::pin(create), &spawner, &context).await
     }
 
     /// What its module exports.
@@ -291,6 +286,16 @@ pub(crate) fn follow_policy(plugin: &LoadedPlugin, stream: &Stream) -> Verdict {
 /// Headers and pseudo headers.
 fn head_count(headers: usize, pseudo: u32) -> u32 {
     u32::try_from(headers).unwrap_or(u32::MAX - pseudo) + pseudo
+}
+
+async fn create_filter(lease: VmLease, context: Arc<StreamContext>) -> Filter {
+    let plugin = lease.vm.plugin.clone();
+    let id = create_context(lease.vm.clone(), context.clone()).await;
+    if id.is_none() {
+        context.fail();
+    }
+    let parts = id.map(|id| Parts { lease, id });
+    Filter { parts, plugin, context }
 }
 
 async fn create_context(vm: Rc<Vm>, context: Arc<StreamContext>) -> Option<u32> {

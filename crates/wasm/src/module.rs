@@ -29,6 +29,8 @@ pub(crate) struct CompiledModule {
     imports: Vec<Import>,
     pub(crate) has_foreign_callback: bool,
     pub(crate) wants: Wants,
+    /// The export that allocates.
+    allocator: &'static str,
 }
 
 /// Where an import comes from.
@@ -70,12 +72,12 @@ impl CompiledModule {
         }
         let module = cache::compile(engine, bytes, cache_dir)?;
         check_abi(&module)?;
-        check_exports(&module)?;
+        let allocator = check_exports(&module)?;
         let imports = module.imports().map(|import| Import::of(import.module(), import.name())).collect();
         let exports = |name: &str| matches!(module.get_export(name), Some(ExternType::Func(_)));
         let has_foreign_callback = exports("proxy_on_foreign_function");
         let wants = Wants::of(exports);
-        Ok(CompiledModule { module, imports, has_foreign_callback, wants })
+        Ok(CompiledModule { module, imports, has_foreign_callback, wants, allocator })
     }
 
     /// Refuses a module that could never run within its plugin's limits.
@@ -120,10 +122,9 @@ impl CompiledModule {
             false => Instance::new(&mut *store, &self.module, &imports),
         };
         let instance = instance.map_err(LoadError::Instantiate)?;
-        let allocate = ["malloc", "proxy_on_memory_allocate"]
-            .into_iter()
-            .find_map(|name| instance.get_func(&mut *store, name));
-        let allocate = allocate.ok_or(LoadError::MissingExport { what: ALLOCATOR })?;
+        let allocate = instance
+            .get_func(&mut *store, self.allocator)
+            .ok_or(LoadError::MissingExport { what: ALLOCATOR })?;
         let table = shim
             .get_table(&mut *store, shim::ALLOCATOR)
             .ok_or(LoadError::MissingExport { what: "the shim" })?;
@@ -182,11 +183,12 @@ fn check_abi(module: &Module) -> Result<(), LoadError> {
     Err(found.map_or(LoadError::NoAbiMarker, |found| LoadError::UnsupportedAbi { found }))
 }
 
-fn check_exports(module: &Module) -> Result<(), LoadError> {
+/// The name of the allocator, if all that must be there is.
+fn check_exports(module: &Module) -> Result<&'static str, LoadError> {
     if !matches!(module.get_export("memory"), Some(ExternType::Memory(_))) {
         return Err(LoadError::MissingExport { what: "its memory as `memory`" });
     }
-    let allocates = |name| match module.get_export(name) {
+    let allocates = |name: &&'static str| match module.get_export(name) {
         Some(ExternType::Func(ty)) => {
             let is_i32 = |ty: ValType| matches!(ty, ValType::I32);
             ty.params().len() == 1
@@ -196,8 +198,8 @@ fn check_exports(module: &Module) -> Result<(), LoadError> {
         }
         _ => false,
     };
-    if !allocates("malloc") && !allocates("proxy_on_memory_allocate") {
-        return Err(LoadError::MissingExport { what: ALLOCATOR });
-    }
-    Ok(())
+    ["malloc", "proxy_on_memory_allocate"]
+        .into_iter()
+        .find(allocates)
+        .ok_or(LoadError::MissingExport { what: ALLOCATOR })
 }

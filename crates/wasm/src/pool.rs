@@ -6,8 +6,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use self::backoff::Backoff;
@@ -68,9 +70,9 @@ pub(crate) struct VmLease {
 #[derive(Debug, thiserror::Error)]
 enum AcquireError {
     #[error("no VM became free within {0:?} (vm.max, vm.wait)")]
-    Busy(std::time::Duration),
+    Busy(Duration),
     #[error("the plugin has trapped; the next VM is made in {0:?}")]
-    BackingOff(std::time::Duration),
+    BackingOff(Duration),
     #[error("a VM could not be made")]
     Make(#[from] LoadError),
 }
@@ -105,18 +107,11 @@ impl VmPools {
     /// Ends every VM: each root context is told, and has a bounded time to agree. Streams must have ended.
     pub async fn shutdown(&self) {
         let pools: Vec<_> = self.pools.borrow_mut().drain().map(|(_, pool)| pool).collect();
+        let mut ends = JoinSet::new();
         for pool in pools {
-            // Taking every place waits for the streams whose ends still run in the background.
-            let all = u32::try_from(pool.plugin.config.vm.max).unwrap_or(u32::MAX);
-            let _ = timeout(DONE_WAIT, pool.places.clone().acquire_many_owned(all)).await;
-            let idle: Vec<_> = pool.idle.borrow_mut().drain(..).map(|(vm, _)| vm).collect();
-            let shared = pool.shared.borrow_mut().take();
-            let mut ends = tokio::task::JoinSet::new();
-            for vm in idle.into_iter().chain(shared) {
-                ends.spawn_local(end_root(vm));
-            }
-            ends.join_all().await;
+            ends.spawn_local(async move { pool.end().await });
         }
+        ends.join_all().await;
         let tasks = self.tasks.borrow_mut().take();
         if let Some(tasks) = tasks {
             tasks.stop().await;
@@ -195,12 +190,40 @@ impl PluginPool {
                 _ => return Err(AcquireError::Busy(wait)),
             },
         };
-        let idle = self.idle.borrow_mut().pop();
-        let vm = match idle {
-            Some((vm, _)) => vm,
-            None => self.make().await?,
+        let vm = match self.take_idle() {
+            Some(vm) => vm,
+            None if self.may_make() => self.make().await?,
+            None => self.await_idle(wait).await?,
         };
         Ok(self.lease(vm, Some(place)))
+    }
+
+    /// The VM that was used last, of those that are well and in which no root context is busy.
+    fn take_idle(&self) -> Option<Rc<Vm>> {
+        let mut idle = self.idle.borrow_mut();
+        let before = idle.len();
+        idle.retain(|(vm, _)| !vm.has_failed());
+        if idle.len() < before {
+            self.backoff.borrow_mut().failed(Instant::now());
+        }
+        let free = idle.iter().rposition(|(vm, _)| !vm.is_busy())?;
+        Some(idle.remove(free).0)
+    }
+
+    /// Whether one more VM is within the bound; the caller has its place already.
+    fn may_make(&self) -> bool {
+        let max = self.plugin.config.vm.max;
+        let taken = max.saturating_sub(self.places.available_permits());
+        self.idle.borrow().len() + taken <= max
+    }
+
+    /// Every idle VM is busy with its root context's own work: waits for one of them.
+    async fn await_idle(&self, wait: Duration) -> Result<Rc<Vm>, AcquireError> {
+        let last = self.idle.borrow().last().map(|(vm, _)| vm.clone());
+        if let Some(vm) = last {
+            let _ = timeout(wait, vm.enter()).await;
+        }
+        self.take_idle().ok_or(AcquireError::Busy(wait))
     }
 
     fn lease(self: &Rc<Self>, vm: Rc<Vm>, place: Option<OwnedSemaphorePermit>) -> VmLease {
@@ -221,6 +244,20 @@ impl PluginPool {
                 Err(error.into())
             }
         }
+    }
+
+    /// Tells every root context that it ends, all at once.
+    async fn end(&self) {
+        // Taking every place waits for the streams whose ends still run in the background.
+        let all = u32::try_from(self.plugin.config.vm.max).unwrap_or(u32::MAX);
+        let _ = timeout(DONE_WAIT, self.places.clone().acquire_many_owned(all)).await;
+        let idle: Vec<_> = self.idle.borrow_mut().drain(..).map(|(vm, _)| vm).collect();
+        let shared = self.shared.borrow_mut().take();
+        let mut ends = JoinSet::new();
+        for vm in idle.into_iter().chain(shared) {
+            ends.spawn_local(end_root(vm));
+        }
+        ends.join_all().await;
     }
 
     fn give_back(self: &Rc<Self>, vm: Rc<Vm>) {
@@ -254,8 +291,16 @@ async fn reap(pool: std::rc::Weak<PluginPool>) {
     }
 }
 
-/// `proxy_on_done` of the root context; if it says no, the VM lives until `proxy_done`, for a bounded time.
+/// Ends a VM. A guest that makes one foreign call after another in its end is broken off.
 async fn end_root(vm: Rc<Vm>) {
+    if timeout(DONE_WAIT * 2, tell_root_the_end(vm.clone())).await.is_err() {
+        vm.abandon();
+        tracing::warn!(plugin.name = vm.plugin.name(), "the root context does not end: its VM is dropped");
+    }
+}
+
+/// `proxy_on_done` of the root context; if it says no, the VM lives until `proxy_done`, for a bounded time.
+async fn tell_root_the_end(vm: Rc<Vm>) {
     let deadline = Instant::now() + DONE_WAIT;
     if !tell_root_done(&vm).await {
         loop {
@@ -266,7 +311,7 @@ async fn end_root(vm: Rc<Vm>) {
             if done || Instant::now() >= deadline {
                 break;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
     let Some(mut entry) = vm.enter().await else { return };
@@ -296,9 +341,13 @@ impl VmLease {
 
 impl Drop for VmLease {
     fn drop(&mut self) {
-        if let Some(place) = self.place.take() {
-            self.pool.give_back(self.vm.clone());
-            drop(place);
+        match self.place.take() {
+            Some(place) => {
+                self.pool.give_back(self.vm.clone());
+                drop(place);
+            }
+            // A shared VM that has failed goes with its streams; the wait for the next begins now.
+            None => drop(self.pool.living_shared()),
         }
     }
 }

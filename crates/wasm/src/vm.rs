@@ -72,6 +72,16 @@ impl Vm {
         self.failed.get()
     }
 
+    /// Whether somebody is in it, be it suspended.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.core.try_lock().is_err()
+    }
+
+    /// A call into it was broken off: it must not be entered again.
+    pub(crate) fn abandon(&self) {
+        self.failed.set(true);
+    }
+
     fn start_pump(self: &Rc<Self>) {
         if let Some(mailbox) = self.mailbox.borrow_mut().take() {
             self.spawner.spawn(pump::run(Rc::downgrade(self), mailbox));
@@ -94,6 +104,8 @@ impl Vm {
         for context in streams {
             context.cancel_calls();
             context.fail();
+            // The VM lives on while a filter holds it; leases of connections need not.
+            self.plugin.access.context_ended(context.key);
         }
     }
 }
@@ -121,6 +133,7 @@ impl Entry {
     ///
     /// Call it once with the outcome of each call into the guest.
     pub(crate) fn settle<R>(&mut self, phase: &'static str, outcome: wasmtime::Result<R>) -> Option<R> {
+        self.core.data_mut().start_timer();
         if self.core.data().pump_wanted {
             self.vm.start_pump();
         }

@@ -41,6 +41,8 @@ pub(crate) struct VmData {
     /// Set by `proxy_done` while a root context is pending.
     pub(crate) done: bool,
     pub(crate) mailbox: mpsc::UnboundedSender<Event>,
+    /// What the running callback set its timer to; the last one counts.
+    pub(crate) timer: Option<Option<Duration>>,
     /// An event was posted: the VM's pump must run.
     pub(crate) pump_wanted: bool,
     pub(crate) metrics: Vec<crate::hostcalls::metrics::Defined>,
@@ -71,7 +73,7 @@ pub(crate) struct Kept {
 }
 
 /// What comes to a VM from outside a callback. The mailbox is unbounded, but what posts to it is not: foreign calls
-/// are bounded by the call table, and a guest that sets its tick period does so from a callback.
+/// are bounded by the call table, and a callback posts its timer once, when it ends.
 pub(crate) enum Event {
     /// A callback-style foreign call to run, whose answer goes to this context.
     Call { context: u32, call_id: u32, cancel: CancellationToken, future: CallFuture },
@@ -108,6 +110,7 @@ impl VmData {
             call_data: Bytes::new(),
             done: false,
             mailbox,
+            timer: None,
             pump_wanted: false,
             metrics: Vec::new(),
             plugin,
@@ -169,6 +172,13 @@ impl VmData {
                 };
                 (ROOT_ID, site)
             }
+        }
+    }
+
+    /// A callback has ended: the timer that it set begins.
+    pub(crate) fn start_timer(&mut self) {
+        if let Some(period) = self.timer.take() {
+            self.post(Event::TickPeriod(period));
         }
     }
 
@@ -243,9 +253,10 @@ impl CpuBudget {
         self.ticks
     }
 
-    /// The guest is about to be suspended: ticks that remain.
-    pub(crate) fn suspend(&self) -> u64 {
-        self.ends_at.saturating_sub(self.now()).max(1)
+    /// Tells the ticks that remain, 0 if the budget is used up.
+    pub(crate) fn watch(&self) -> impl Fn() -> u64 + Send + 'static {
+        let (clock, ends_at) = (self.clock.clone(), self.ends_at);
+        move || ends_at.saturating_sub(clock.load(Ordering::Relaxed))
     }
 
     /// The guest goes on with what remained.

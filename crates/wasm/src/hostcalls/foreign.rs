@@ -135,16 +135,6 @@ fn cancel(data: &mut VmData, call_id: u32) -> Begun {
     Begun::Done(Status::Ok, response.encode().into())
 }
 
-/// Cancels a callback-style call; its answer still comes once.
-fn take_back(data: &mut VmData, call_id: u32) -> Bytes {
-    let response = if data.calls.cancel(call_id) {
-        Response { answer: Answer::CallId(call_id), lease: 0 }
-    } else {
-        CallError::new(Code::Invalid, "no call of this id is under way").into()
-    };
-    response.encode().into()
-}
-
 /// Enters the call into the VM's table and hands it to the VM's pump.
 fn call_back(data: &mut VmData, context: u32, parent: &CancellationToken, future: CallFuture) -> Begun {
     let response = if !data.plugin.module.has_foreign_callback {

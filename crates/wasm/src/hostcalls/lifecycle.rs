@@ -11,7 +11,7 @@ use crate::guest_memory::Guest;
 use crate::limits::TICK_PERIOD_MIN;
 use crate::shim;
 use crate::status::Status;
-use crate::vm_data::{Event, Stage, VmData};
+use crate::vm_data::{Stage, VmData};
 
 pub(crate) fn link(linker: &mut Linker<VmData>) -> Result<()> {
     linker.func_wrap(ENV, "proxy_set_tick_period_milliseconds", set_tick_period)?;
@@ -34,7 +34,7 @@ fn set_tick_period(mut caller: Caller<'_, VmData>, milliseconds: u32) -> Result<
             "the plugin's timer runs in each of its VMs, one per concurrent stream: set vm.mode to shared"
         );
     }
-    caller.data_mut().post(Event::TickPeriod(period));
+    caller.data_mut().timer = Some(period);
     Ok(Status::Ok.into())
 }
 

@@ -40,6 +40,7 @@ impl VmCore {
         store.data_mut().memory = instance.get_memory(&mut store, "memory");
         let mut core = VmCore { store, exports, suspending };
         core.start().await?;
+        core.store.data_mut().start_timer();
         core.update_memory();
         Ok((core, mailbox))
     }
@@ -51,6 +52,8 @@ impl VmCore {
             self.call(ROOT_ID, initialize, ()).await.map_err(trap("_initialize"))?;
             if let Some(main) = &exports.main {
                 self.call(ROOT_ID, main, (0, 0)).await.map_err(trap("main"))?;
+            } else if let Some(main) = &exports.main_void {
+                self.call(ROOT_ID, main, ()).await.map_err(trap("__main_void"))?;
             }
         } else if let Some(start) = &exports.start {
             self.call(ROOT_ID, start, ()).await.map_err(trap("_start"))?;
