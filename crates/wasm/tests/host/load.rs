@@ -83,7 +83,8 @@ fn a_module_without_memory_or_allocator_is_refused() {
 #[test]
 fn the_newer_name_of_the_allocator_is_taken() {
     in_worker(async |worker| {
-        let malloc = r#"(func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 70000))"#;
+        let malloc =
+            r#"(func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 70000))"#;
         let guest = Guest::new().malloc(malloc).on(
             "request_headers",
             "(call $print (call $get_header_map_value (i32.const 0) <<x-key>> CELLS)) (call $got)
@@ -109,7 +110,8 @@ fn an_allocator_of_the_wrong_type_beside_a_good_one_is_not_used() {
 #[test]
 fn a_callback_of_the_wrong_type_is_refused_by_name() {
     in_worker(async |worker| {
-        let guest = Guest::new().with(r#"(func (export "proxy_on_request_headers") (param i32) (result i32) (i32.const 0))"#);
+        let guest = Guest::new()
+            .with(r#"(func (export "proxy_on_request_headers") (param i32) (result i32) (i32.const 0))"#);
         let error = refusal(&worker, guest).await;
         assert!(matches!(error, LoadError::ExportType { name: "proxy_on_request_headers", .. }), "{error}");
     });

@@ -96,6 +96,12 @@ impl Backend {
         self.end(key, Ok(Reply { resp: resp.into(), lease: 0 }));
     }
 
+    /// Answers the call that came last.
+    pub(crate) fn answer_last(&self, resp: impl Into<Bytes>) {
+        let held = self.state.lock().unwrap().held.pop().expect("a call");
+        let _ = held.answer.send(Ok(Reply { resp: resp.into(), lease: 0 }));
+    }
+
     /// Fails the first call of this key.
     pub(crate) fn fail(&self, key: &str, code: Code) {
         self.end(key, Err(CallError::new(code, "as the test wants it")));
@@ -110,7 +116,12 @@ impl Backend {
 }
 
 impl GrantedResource for Backend {
-    fn start(&self, request: &Request<'_>, _: &CallSite, deadline: Instant) -> Result<BackendFuture, CallError> {
+    fn start(
+        &self,
+        request: &Request<'_>,
+        _: &CallSite,
+        deadline: Instant,
+    ) -> Result<BackendFuture, CallError> {
         let command = request.redis.as_ref().and_then(|batch| batch.commands.first());
         let key = command.and_then(|command| command.args.last()).map(|key| String::from_utf8_lossy(key));
         let Some(key) = key.map(String::from) else {

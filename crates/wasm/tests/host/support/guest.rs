@@ -4,6 +4,8 @@
 //!
 //! * `(call $print (i32))` logs a number, `(call $say (ptr len))` bytes, `(call $got)` the bytes that the last
 //!   hostcall returned; a hostcall that returns bytes is given the cells `CELLS`, at addresses 8 and 12.
+//! * `(call $answer)` logs a foreign call's `Response` in the cells: a short reply as it is, an error as 1000 plus its
+//!   code, a call id as 2000 plus the id.
 //! * `<<text>>` stands for address and length of that text; `\hh` in it is a byte.
 
 use std::collections::HashMap;
@@ -50,7 +52,7 @@ pub(crate) const ABI: [(&str, &str); 39] = [
     ("record_metric", "il"),
     ("get_metric", "ii"),
     ("get_property", "iiii"),
-    ("set_property", "iiiii"),
+    ("set_property", "iiii"),
     ("call_foreign_function", "iiiiii"),
 ];
 
@@ -99,6 +101,17 @@ const SUPPORT: &str = r#"
       (local.set $n (i32.div_u (local.get $n) (i32.const 10)))
       (br_if $digit (local.get $n)))
     (call $say (local.get $at) (i32.sub (i32.const 64) (local.get $at))))
+  (func $answer
+    (local $at i32)
+    (local $tag i32)
+    (local.set $at (i32.load (i32.const 8)))
+    (local.set $tag (i32.load8_u (local.get $at)))
+    (if (i32.eq (local.get $tag) (i32.const 0x0a))
+      (then (call $say (i32.add (local.get $at) (i32.const 2)) (i32.sub (i32.load (i32.const 12)) (i32.const 2)))))
+    (if (i32.eq (local.get $tag) (i32.const 0x12))
+      (then (call $print (i32.add (i32.const 1000) (i32.load8_u offset=3 (local.get $at))))))
+    (if (i32.eq (local.get $tag) (i32.const 0x18))
+      (then (call $print (i32.add (i32.const 2000) (i32.load8_u offset=1 (local.get $at)))))))
 "#;
 
 /// Grows the memory when it has to; 0 when it cannot.

@@ -135,7 +135,11 @@ impl Worker {
     }
 
     /// Loads a guest that may call nothing.
-    pub(crate) async fn load_plain(&self, plugin: Plugin, guest: Guest) -> Result<Arc<LoadedPlugin>, LoadError> {
+    pub(crate) async fn load_plain(
+        &self,
+        plugin: Plugin,
+        guest: Guest,
+    ) -> Result<Arc<LoadedPlugin>, LoadError> {
         let access = Access::empty(&plugin.name);
         self.host.load(Arc::new(plugin), guest.build(), access).await
     }
