@@ -1,0 +1,73 @@
+//! Heavy runs with figures, each with the promise that it checks. `cargo xtask scenario NAME` builds everything in
+//! release mode; `cargo test` has a small version of each.
+
+#![expect(clippy::print_stdout, reason = "figures are its output")]
+
+mod held;
+mod outage;
+mod shared_limit;
+mod stopped;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// What is promised, and whether it held.
+#[derive(Debug, Default)]
+pub(crate) struct Verdict {
+    failed: usize,
+}
+
+impl Verdict {
+    /// Prints a promise with its figure.
+    pub(crate) fn check(&mut self, promise: &str, holds: bool, figure: impl std::fmt::Display) {
+        println!("{} {promise}: {figure}", if holds { "PASS" } else { "FAIL" });
+        self.failed += usize::from(!holds);
+    }
+}
+
+type Scenario = fn(&mut Verdict) -> Result<()>;
+
+const SCENARIOS: &[(&str, &str, Scenario)] = &[
+    (
+        "shared-limit",
+        "two gateways, one Redis, 200,000 requests: exactly the limit passes",
+        shared_limit::run,
+    ),
+    ("outage", "Redis killed under load and started again 10 s later", outage::run),
+    ("stopped", "Redis stopped (SIGSTOP) under load: the deadline holds", stopped::run),
+    ("held", "1,000 requests inside a Redis call at once", held::run),
+];
+
+fn main() -> Result<ExitCode> {
+    let named: Vec<String> = std::env::args().skip(1).collect();
+    if named.is_empty() {
+        for (name, about, _) in SCENARIOS {
+            println!("{name:13} {about}");
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    agw_tests::process::quiet();
+    raise_open_files()?;
+    let mut verdict = Verdict::default();
+    for name in &named {
+        let found = SCENARIOS.iter().find(|(known, ..)| known == name || name == "all");
+        found.with_context(|| format!("no scenario {name:?}"))?;
+        for (name, about, scenario) in SCENARIOS.iter().filter(|(known, ..)| known == name || name == "all") {
+            println!("=== {name}: {about}");
+            let start = Instant::now();
+            scenario(&mut verdict)?;
+            println!("({:.1?})", start.elapsed());
+        }
+    }
+    Ok(if verdict.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A thousand connections at each of two ends; children inherit it.
+fn raise_open_files() -> Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+        .context("raise the limit of open files")
+}
