@@ -10,7 +10,7 @@ use crate::support::{Guest, escaped, in_worker, plugin, shared, stream};
 #[test]
 fn the_first_local_response_wins() {
     in_worker(async |worker| {
-        let headers = escaped(b"\x01\0\0\0\x03\0\0\0\x01\0\0\0X-A\01\0");
+        let headers = escaped(b"\x01\0\0\0\x03\0\0\0\x01\0\0\0X-A\x001\0");
         let guest = Guest::new().on(
             "request_headers",
             &format!(

@@ -6,7 +6,7 @@ mod log;
 mod worker;
 
 pub(crate) use backend::{Backend, call, call_back, decode};
-pub(crate) use guest::{Guest, escaped};
+pub(crate) use guest::{ABI, Guest, escaped};
 pub(crate) use log::Lines;
 pub(crate) use worker::{Worker, engine, in_worker, in_worker_with, plugin, shared, stream};
 
