@@ -1,6 +1,7 @@
 //! The VMs of one worker: who gets which, and what happens when there is none.
 
 mod backoff;
+mod end;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -13,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use self::backoff::Backoff;
+use self::end::end_root;
 use crate::error::LoadError;
 use crate::filter::{Filter, Verdict, follow_policy};
 use crate::limits::{DONE_WAIT, VM_IDLE};
@@ -20,7 +22,6 @@ use crate::plugin::LoadedPlugin;
 use crate::spawner::{Spawner, Tasks};
 use crate::stream::Stream;
 use crate::vm::Vm;
-use crate::vm_data::{ROOT_ID, Stage};
 
 /// The VMs of every plugin on one worker. Lives on a single-threaded runtime, inside a `LocalSet`.
 pub struct VmPools {
@@ -201,13 +202,18 @@ impl PluginPool {
     /// The VM that was used last, of those that are well and in which no root context is busy.
     fn take_idle(&self) -> Option<Rc<Vm>> {
         let mut idle = self.idle.borrow_mut();
-        let before = idle.len();
-        idle.retain(|(vm, _)| !vm.has_failed());
-        if idle.len() < before {
-            self.backoff.borrow_mut().failed(Instant::now());
+        let mut at = idle.len();
+        while at > 0 {
+            at -= 1;
+            let vm = &idle[at].0;
+            if vm.has_failed() {
+                idle.remove(at);
+                self.backoff.borrow_mut().failed(Instant::now());
+            } else if !vm.is_busy() {
+                return Some(idle.remove(at).0);
+            }
         }
-        let free = idle.iter().rposition(|(vm, _)| !vm.is_busy())?;
-        Some(idle.remove(free).0)
+        None
     }
 
     /// Whether one more VM is within the bound; the caller has its place already.
@@ -289,45 +295,6 @@ async fn reap(pool: std::rc::Weak<PluginPool>) {
             end_root(vm).await;
         }
     }
-}
-
-/// Ends a VM. A guest that makes one foreign call after another in its end is broken off.
-async fn end_root(vm: Rc<Vm>) {
-    if timeout(DONE_WAIT * 2, tell_root_the_end(vm.clone())).await.is_err() {
-        vm.abandon();
-        tracing::warn!(plugin.name = vm.plugin.name(), "the root context does not end: its VM is dropped");
-    }
-}
-
-/// `proxy_on_done` of the root context; if it says no, the VM lives until `proxy_done`, for a bounded time.
-async fn tell_root_the_end(vm: Rc<Vm>) {
-    let deadline = Instant::now() + DONE_WAIT;
-    if !tell_root_done(&vm).await {
-        loop {
-            let done = match vm.enter().await {
-                Some(entry) => entry.core.data().done,
-                None => return,
-            };
-            if done || Instant::now() >= deadline {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-    let Some(mut entry) = vm.enter().await else { return };
-    if let Some(delete) = entry.core.exports.delete.clone() {
-        let outcome = entry.core.call(ROOT_ID, &delete, ROOT_ID).await;
-        entry.settle("proxy_on_delete", outcome);
-    }
-}
-
-/// Whether the root context agrees to end at once.
-async fn tell_root_done(vm: &Rc<Vm>) -> bool {
-    let Some(mut entry) = vm.enter().await else { return true };
-    entry.core.data_mut().stage = Stage::RootDone;
-    let Some(done) = entry.core.exports.done.clone() else { return true };
-    let outcome = entry.core.call(ROOT_ID, &done, ROOT_ID).await;
-    entry.settle("proxy_on_done", outcome).is_none_or(|agreed| agreed != 0)
 }
 
 // === impl VmLease ===
