@@ -129,6 +129,9 @@ async fn exactly_the_limit_passes_and_the_rest_is_told_when_to_come_back() -> Re
     Ok(())
 }
 
+/// Path, a header, and what it comes to.
+type Case<'a> = (&'a str, Option<(&'a str, &'a str)>, u16);
+
 #[tokio::test]
 async fn keys_come_from_header_cookie_address_and_path() -> Result<()> {
     let redis = RedisServer::start()?;
@@ -142,9 +145,8 @@ async fn keys_come_from_header_cookie_address_and_path() -> Result<()> {
             ("first", "limit: 1, key: [{ header: x-api-key }, { cookie: sid }, { path: true }]"),
         ],
     )?;
-    // Path, a header, and what it comes to; one list of requests after another.
     let long = "k".repeat(3000);
-    let cases: [(&str, Option<(&str, &str)>, u16); 23] = [
+    let cases: [Case<'_>; 23] = [
         ("/header", Some(("x-api-key", "a")), 200),
         ("/header", Some(("X-API-KEY", "a")), 429),
         ("/header", Some(("x-api-key", "b")), 200),

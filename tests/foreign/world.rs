@@ -74,6 +74,8 @@ impl World {
 /// Names, grants and prefixes are those of the VM's kind; deadlines are far away.
 fn document(proxy: &FaultProxy) -> Result<String> {
     let module = guest("foreign-raw")?;
+    // Far more CPU time than it needs, so that a machine that stalls traps nothing.
+    let limits = "limits: { cpu_time: 10s }";
     let (module, url) = (module.display(), proxy.redis_url());
     Ok(format!(
         r#"
@@ -84,8 +86,8 @@ routes:
   - {{ name: shared, match: {{ hosts: [shared], prefix: / }}, cluster: echo, timeout: 40s, plugins: [shared] }}
 clusters: [{{ name: echo, builtin: echo }}]
 plugins:
-  - {{ name: exclusive, module: {{ file: "{module}" }}, vm: {{ mode: exclusive }} }}
-  - {{ name: shared, module: {{ file: "{module}" }}, vm: {{ mode: shared }} }}
+  - {{ name: exclusive, module: {{ file: "{module}" }}, vm: {{ mode: exclusive }}, {limits} }}
+  - {{ name: shared, module: {{ file: "{module}" }}, vm: {{ mode: shared }}, {limits} }}
 resources:
   - name: store
     type: redis

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,6 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+/// How long after a process' end its last lines may take to be read. Longer only if a child of it holds the pipes.
+const LAST_LINES_WITHIN: Duration = Duration::from_secs(5);
 /// Lines of output that are kept; older ones are dropped.
 const LINES_MAX: usize = 20_000;
 /// Lines that a failing test shows of each process.
@@ -35,6 +38,8 @@ pub struct Process {
 struct Output {
     lines: Mutex<Vec<String>>,
     arrived: Condvar,
+    /// Pipes that have not ended.
+    open: AtomicUsize,
 }
 
 // === impl Process ===
@@ -50,6 +55,7 @@ impl Process {
         let output = Arc::new(Output::default());
         for pipe in [child.stdout.take().map(boxed), child.stderr.take().map(boxed)].into_iter().flatten() {
             let output = Arc::clone(&output);
+            output.open.fetch_add(1, Ordering::Relaxed);
             // Ends with the pipe, hence with the child.
             thread::spawn(move || output.read(pipe));
         }
@@ -73,14 +79,19 @@ impl Process {
     pub fn wait_for_line<T>(&mut self, within: Duration, find: impl Fn(&str) -> Option<T>) -> Result<T> {
         let end = Instant::now() + within;
         let mut seen = 0;
+        let mut ended_at = None;
         loop {
             let exited = self.child.try_wait()?;
+            let everything = exited.is_some() && {
+                let ended_at = *ended_at.get_or_insert_with(Instant::now);
+                self.output.open.load(Ordering::Acquire) == 0 || ended_at.elapsed() > LAST_LINES_WITHIN
+            };
             let mut lines = self.output.lock();
             if let Some(found) = lines.get(seen..).and_then(|new| new.iter().find_map(|line| find(line))) {
                 return Ok(found);
             }
             seen = lines.len();
-            if let Some(status) = exited {
+            if let Some(status) = exited.filter(|_| everything) {
                 bail!(
                     "{} ended ({status}) before it printed the awaited line:\n{}",
                     self.name,
@@ -190,5 +201,7 @@ impl Output {
             drop(lines);
             self.arrived.notify_all();
         }
+        self.open.fetch_sub(1, Ordering::Release);
+        self.arrived.notify_all();
     }
 }

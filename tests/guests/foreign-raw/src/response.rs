@@ -6,7 +6,11 @@ use std::fmt;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Replies(Vec<u8>),
-    Failed { code: u64, server_code: String, retry: u64 },
+    Failed {
+        code: u64,
+        server_code: String,
+        retry: u64,
+    },
     Taken(u32),
     /// Not a response, as far as the document tells.
     Broken,
