@@ -51,7 +51,7 @@ pub(crate) struct VmData {
 /// Where a VM is in its life; some hostcalls depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// Start section, `_initialize`, `main`.
+    /// Start section, `_initialize`, `main`, and the root context's creation, where Envoy shows the configuration too.
     Starting,
     /// `proxy_on_vm_start`: the VM's configuration is readable.
     VmStart,
