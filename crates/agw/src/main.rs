@@ -67,7 +67,8 @@ fn run(args: RunArgs) -> Result<ExitCode> {
 fn check(args: &CheckArgs) -> Result<ExitCode> {
     let inspector = modules::Inspector::new()?;
     let inspect = |plugin: &agw_config::Plugin| inspector.inspect(plugin);
-    let ok = check::check(&args.config, &MACHINE, inspect, &mut io::stdout().lock(), &mut io::stderr().lock());
+    let ok =
+        check::check(&args.config, &MACHINE, inspect, &mut io::stdout().lock(), &mut io::stderr().lock());
     Ok(if ok.context("write the result")? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

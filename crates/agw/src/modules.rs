@@ -63,7 +63,8 @@ impl Inspector {
     /// What is wrong with the module or its configuration, and what to do.
     pub(crate) fn inspect(&self, plugin: &Plugin) -> Result<(), (String, String)> {
         self.load(plugin).map_err(|error| {
-            let hint = "Correct the module or the plugin's configuration; its log lines are above, if it wrote any";
+            let hint =
+                "Correct the module or the plugin's configuration; its log lines are above, if it wrote any";
             (one_line(&error), hint.to_owned())
         })
     }

@@ -29,10 +29,7 @@ impl Service {
     ///
     /// # Errors
     /// Whatever keeps the gateway from starting.
-    pub(crate) fn run(
-        self,
-        started: impl FnOnce(&[(String, SocketAddr)]) -> Result<()>,
-    ) -> Result<ExitCode> {
+    pub(crate) fn run(self, started: impl FnOnce(&[(String, SocketAddr)]) -> Result<()>) -> Result<ExitCode> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.context("start the main runtime")?.block_on(self.serve(started))
     }
