@@ -100,3 +100,26 @@ async fn a_slow_reader_does_not_make_the_gateway_grow() -> Result<()> {
     ensure!(rest > 31 * MIB && rest < 32 * MIB + 1024, "{rest} bytes");
     Ok(())
 }
+
+#[tokio::test]
+async fn an_upstream_that_does_not_read_holds_the_client_back() -> Result<()> {
+    // Never accepted, so never read: the kernel's buffers are all there is.
+    let deaf = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
+    let mut gateway = crate::start(&format!(
+        "routes: [{{ name: all, match: {{ prefix: / }}, cluster: up, timeout: 60s, limits: {{ request_body: 1GiB }} }}]\n\
+         clusters: [{{ name: up, endpoints: [\"{}\"] }}]",
+        deaf.local_addr()?
+    ))?;
+    let before = gateway.process().resident_bytes()?;
+    let head = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 536870912\r\n\r\n";
+    let mut stream = send(gateway.address()?, head).await?;
+    let (mut sent, chunk) = (0u64, vec![b'x'; 64 * 1024]);
+    // Ends when nothing has moved for a second.
+    while let Ok(written) = tokio::time::timeout(Duration::from_secs(1), stream.write(&chunk)).await {
+        sent += written? as u64;
+        ensure!(sent < 64 << 20, "{} MiB went into nowhere", sent >> 20);
+    }
+    let more = gateway.process().resident_bytes()?.saturating_sub(before);
+    ensure!(more < 32 << 20, "{} MiB more for {} MiB sent", more >> 20, sent >> 20);
+    Ok(())
+}
