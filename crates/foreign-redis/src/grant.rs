@@ -40,10 +40,10 @@ struct Granted {
     _backend: Arc<RedisBackend>,
 }
 
-/// Where a leased call takes its connection from, and whether it keeps it.
-#[derive(Clone, Copy)]
+/// Where a leased call takes its connection from, and whether it keeps it. Dropped, it ends the held lease.
 struct LeaseUse {
-    id: u32,
+    /// The lease that the context held already; without it a new one is taken.
+    held: Option<InUse>,
     keep: bool,
     context: ContextKey,
 }
@@ -71,12 +71,21 @@ impl GrantedResource for ServerGrant {
         let Some(batch) = &request.redis else {
             return Err(invalid("field redis is missing: it holds the commands"));
         };
+        let asked = batch.lease.unwrap_or_default();
+        // Taken before anything can refuse the call: an answer without a lease tells the plugin that it has ended,
+        // so it must end even if the call never starts. And giving one back must not have to wait for a place.
+        let held = match asked.id {
+            0 => None,
+            id => Some(self.0.held.take(id, site.context)?),
+        };
+        let lease = LeaseUse { held, keep: asked.keep, context: site.context };
+        let grant = Arc::clone(&self.0);
+        if batch.commands.is_empty() {
+            return grant.start_without_commands(batch.atomic, lease, deadline);
+        }
         let remaining = deadline.saturating_duration_since(Instant::now());
         let plan = Plan::new(batch, &self.0.policy, &self.0.server.scripts, remaining)?;
-        let grant = Arc::clone(&self.0);
         if plan.leased {
-            let lease = batch.lease.unwrap_or_default();
-            let lease = LeaseUse { id: lease.id, keep: lease.keep, context: site.context };
             return Ok(Box::pin(async move { grant.run_leased(plan, lease, deadline).await }));
         }
         let worker = site.worker;
@@ -169,14 +178,40 @@ impl Granted {
         Ok(replies)
     }
 
+    /// A batch without commands takes a lease or gives one back.
+    fn start_without_commands(
+        self: Arc<Self>,
+        atomic: bool,
+        lease: LeaseUse,
+        deadline: Instant,
+    ) -> Result<BackendFuture, CallError> {
+        match &lease {
+            _ if atomic => Err(invalid("an atomic batch needs a command")),
+            LeaseUse { held: Some(_), keep: false, .. } => {
+                drop(lease);
+                Ok(Box::pin(std::future::ready(Ok(Reply { resp: Bytes::new(), lease: 0 }))))
+            }
+            LeaseUse { held: None, keep: true, context } => {
+                let context = *context;
+                Ok(Box::pin(async move {
+                    let taken = self.server.leases.acquire(deadline).await?;
+                    Ok(Reply { resp: Bytes::new(), lease: self.held.enter(taken, context).keep() })
+                }))
+            }
+            _ => Err(invalid(
+                "the batch has no command; without one, a lease is taken (id 0, keep) or given back (its id, not keep)",
+            )),
+        }
+    }
+
     /// On a connection of its own.
     async fn run_leased(&self, plan: Plan, lease: LeaseUse, deadline: Instant) -> Result<Reply, CallError> {
-        let mut in_use = match lease.id {
-            0 => {
+        let mut in_use = match lease.held {
+            None => {
                 let taken = self.server.leases.acquire(deadline).await?;
                 self.held.enter(taken, lease.context)
             }
-            id => self.held.take(id, lease.context)?,
+            Some(held) => held,
         };
         let resp = self.ask_leased(&mut in_use, &plan, deadline).await?;
         let lease = if lease.keep { in_use.keep() } else { 0 };

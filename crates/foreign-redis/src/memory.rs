@@ -55,12 +55,15 @@ impl GrantedResource for MemoryGrant {
         let Some(batch) = &request.redis else {
             return Err(invalid("field redis is missing: it holds the commands"));
         };
+        let no_leases =
+            || invalid("the embedded store has no connections to lease: no WATCH, no blocking commands");
+        if batch.lease.is_some() && batch.commands.is_empty() {
+            return Err(no_leases());
+        }
         let remaining = deadline.saturating_duration_since(Instant::now());
         let plan = Plan::new(batch, &self.0.policy, &self.0.scripts, remaining)?;
         if plan.leased {
-            return Err(invalid(
-                "the embedded store has no connections to lease: no WATCH, no blocking commands",
-            ));
+            return Err(no_leases());
         }
         if !matches!(plan.scripts, ScriptUse::None) {
             return Err(invalid("the embedded store runs no scripts"));

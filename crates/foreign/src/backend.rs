@@ -28,7 +28,7 @@ pub struct CallSite {
 /// What a backend gives back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// The server's own bytes.
+    /// The server's own bytes. Empty: no server was asked, and the breaker learns nothing from it.
     pub resp: Bytes,
     /// The lease that is still held; 0 means none.
     pub lease: u32,

@@ -130,6 +130,8 @@ impl Ticket<'_> {
     /// Takes the backend's outcome into account; `took` is how long the backend had.
     pub(crate) fn settle(mut self, outcome: &Result<Reply, CallError>, took: Duration) {
         match outcome {
+            // No server replies with nothing: the gateway has answered by itself, as when a lease is given back.
+            Ok(reply) if reply.resp.is_empty() => return,
             Ok(_) => self.breaker.succeeded(),
             Err(error) if is_failure(error, took) => self.breaker.failed(error.code),
             Err(error) if error.code == Code::Server => self.breaker.succeeded(),
@@ -288,6 +290,20 @@ mod tests {
         let loading = CallError::new(Code::Server, "").server_code("LOADING").retry(Retry::Safe);
         breaker.admit().unwrap().settle(&Err(loading), LONG);
         assert_eq!(breaker.state(), BreakerState::Open);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_without_a_reply_says_nothing_of_the_server() {
+        let breaker = breaker(2);
+        let gave_back = Ok(Reply { resp: Bytes::new(), lease: 0 });
+        fail(&breaker, 1);
+        breaker.admit().unwrap().settle(&gave_back, LONG);
+        fail(&breaker, 1);
+        assert_eq!(breaker.state(), BreakerState::Open, "it is not a success between two failures");
+        tokio::time::advance(INTERVAL).await;
+        breaker.admit().unwrap().settle(&gave_back, LONG);
+        assert_eq!(breaker.state(), BreakerState::Open);
+        assert!(breaker.admit().unwrap().is_probe(), "the next call probes in its stead");
     }
 
     #[test]

@@ -124,8 +124,8 @@ async fn a_kept_lease_ends_with_its_context() {
     assert_ne!(kept.lease, 0);
     let again = leased(batch(&[plain(&["GET", "k"])]), kept.lease, true);
     assert_eq!(world.call(again.clone()).await.unwrap().lease, kept.lease);
-    let foreign = world.start(again.clone(), 2, 500 * MS).unwrap().await;
-    assert_eq!(foreign.unwrap_err().code, Code::Invalid, "another context's lease");
+    let foreign = world.start(again.clone(), 2, 500 * MS).err().unwrap();
+    assert_eq!(foreign.code, Code::Invalid, "another context's lease");
     world.granted.context_ended(ContextKey(2));
     assert_eq!(world.backend.status().leased, 1);
     world.granted.context_ended(ContextKey(1));
@@ -203,4 +203,73 @@ async fn a_transaction_that_the_server_refuses_costs_the_lease_its_connection() 
     let setting = leased(atomic(&[plain(&["SET", "k", "mine"])]), watched.lease, true);
     assert_eq!(world.call(setting).await.unwrap_err().code, Code::Auth);
     assert_eq!((world.backend.status().leased, world.backend.status().idle), (0, 0), "it may still watch");
+}
+
+#[tokio::test]
+async fn a_lease_is_taken_and_given_back_without_a_command() {
+    let server = RedisServer::start(&[]).await;
+    let world = World::new(server.port);
+    let taken = world.call(leased(batch(&[]), 0, true)).await.unwrap();
+    assert_eq!(text(&taken), "");
+    assert_ne!(taken.lease, 0);
+    assert_eq!(world.backend.status().leased, 1);
+    let used = world.call(leased(batch(&[plain(&["GET", "k"])]), taken.lease, true)).await.unwrap();
+    assert_eq!((text(&used).as_str(), used.lease), ("$-1\r\n", taken.lease));
+    let given_back = world.call(leased(batch(&[]), taken.lease, false)).await.unwrap();
+    assert_eq!((text(&given_back).as_str(), given_back.lease), ("", 0));
+    assert_eq!((world.backend.status().leased, world.backend.status().idle), (0, 1));
+    let twice = world.call(leased(batch(&[]), taken.lease, false)).await;
+    assert_eq!(twice.unwrap_err().code, Code::Invalid, "it has ended");
+}
+
+#[tokio::test]
+async fn a_lease_given_back_while_it_watches_loses_its_connection() {
+    let server = RedisServer::start(&[]).await;
+    let world = World::new(server.port);
+    let watched = world.call(leased(batch(&[plain(&["WATCH", "k"])]), 0, true)).await.unwrap();
+    world.call(leased(batch(&[]), watched.lease, false)).await.unwrap();
+    assert_eq!((world.backend.status().leased, world.backend.status().idle), (0, 0));
+}
+
+#[tokio::test]
+async fn only_its_own_context_gives_a_lease_back_and_only_between_calls() {
+    let server = RedisServer::start(&[]).await;
+    let world = World::new(server.port);
+    let taken = world.call(leased(batch(&[]), 0, true)).await.unwrap();
+    let give_back = leased(batch(&[]), taken.lease, false);
+    let foreign = world.start(give_back.clone(), 2, 500 * MS).err().unwrap();
+    assert_eq!(foreign.code, Code::Invalid, "another context's lease");
+    let popping = leased(batch(&[plain(&["BLPOP", "none", "0.1"])]), taken.lease, true);
+    let call = tokio::spawn(world.start(popping, 1, 2000 * MS).unwrap());
+    tokio::time::sleep(20 * MS).await;
+    assert_eq!(world.call(give_back.clone()).await.unwrap_err().code, Code::Invalid, "in use");
+    assert_eq!(call.await.unwrap().unwrap().lease, taken.lease);
+    world.call(give_back).await.unwrap();
+    assert_eq!(world.backend.status().leased, 0);
+}
+
+#[tokio::test]
+async fn a_lease_cannot_be_taken_without_a_server_and_an_empty_batch_must_do_something() {
+    let world = World::new(crate::server::free_port());
+    assert_eq!(world.call(leased(batch(&[]), 0, true)).await.unwrap_err().code, Code::Unavailable);
+    assert_eq!(world.backend.status().leased, 0);
+    let unknown = leased(batch(&[]), 77, false);
+    assert_eq!(world.call(unknown).await.unwrap_err().code, Code::Invalid);
+    for nothing in [batch(&[]), leased(batch(&[]), 0, false), leased(atomic(&[]), 0, true)] {
+        assert_eq!(world.start(nothing, 1, 500 * MS).err().unwrap().code, Code::Invalid);
+    }
+}
+
+#[tokio::test]
+async fn a_call_on_a_lease_that_never_starts_ends_the_lease_as_its_answer_says() {
+    let server = RedisServer::start(&[]).await;
+    let world = World::new(server.port);
+    let taken = world.call(leased(batch(&[]), 0, true)).await.unwrap();
+    let denied = leased(batch(&[plain(&["FLUSHALL"])]), taken.lease, true);
+    assert_eq!(world.call(denied).await.unwrap_err().code, Code::Denied);
+    assert_eq!((world.backend.status().leased, world.backend.status().idle), (0, 1));
+    let taken = world.call(leased(batch(&[]), 0, true)).await.unwrap();
+    // As when the breaker or a bound refuses the call.
+    drop(world.start(leased(batch(&[plain(&["GET", "k"])]), taken.lease, true), 1, 500 * MS).unwrap());
+    assert_eq!((world.backend.status().leased, world.backend.status().idle), (0, 1));
 }

@@ -19,6 +19,11 @@ async fn what_the_embedded_store_cannot_do_is_said() {
     assert_eq!(refused(batch(&[plain(&["BLPOP", "k", "0.1"])])), Code::Invalid);
     assert_eq!(refused(batch(&[script("double", 0, &["1"])])), Code::Invalid);
     assert_eq!(refused(leased(batch(&[plain(&["GET", "k"])]), 0, true)), Code::Invalid);
+    for nothing in [leased(batch(&[]), 0, true), leased(batch(&[]), 7, false)] {
+        let error = world.start(nothing, 1, 500 * MS).err().unwrap();
+        assert_eq!(error.code, Code::Invalid);
+        assert!(error.message.contains("no connections to lease"), "{error}");
+    }
     assert_eq!(refused(batch(&[plain(&["FLUSHALL"])])), Code::Denied);
 }
 
