@@ -85,6 +85,29 @@ async fn one_connections_requests_share_one_vm() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_call_made_while_a_stream_is_logged_outlives_it() -> Result<()> {
+    let world = World::start()?;
+    let mut redis = world.redis.connection()?;
+    for (vm, style) in WAYS {
+        let key = format!("log-{}-{style}", vm.host());
+        assert_eq!(world.ask(vm, &format!("/{style}/log?{key}")).await?.status, 200);
+        let prefix = if vm == Vm::Exclusive { "e:" } else { "s:" };
+        let end = Instant::now() + WITHIN;
+        let mut get = redis::cmd("GET");
+        get.arg(format!("{prefix}{key}"));
+        while get.query::<Option<i64>>(&mut redis)? != Some(1) {
+            ensure!(Instant::now() < end, "{vm:?} {style}: the call never ran");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    let blocking = |log: &str| log.contains(r"the stream's last call: resp :1\r\n");
+    world.gateway.wait_for_output("the blocking call's answer", blocking).await?;
+    let callbacks = |log: &str| log.matches(r"the root context got resp :1\r\n").count() == 2;
+    world.gateway.wait_for_output("both callbacks' answers", callbacks).await?;
+    until_nothing_is_under_way(&world).await
+}
+
 /// So many clients start a call that nobody answers, and go once all of them are in it.
 async fn leave_in_mid_call(world: &World, vm: Vm, style: &str, streams: u64) -> Result<()> {
     let mut clients = JoinSet::new();

@@ -62,3 +62,29 @@ async fn a_server_that_is_gone_is_unavailable() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_request_cut_at_any_byte_is_refused_and_nothing_of_it_runs() -> Result<()> {
+    let world = World::start()?;
+    for (vm, style) in WAYS {
+        let lines = world.lines(vm, &format!("/{style}/cut?k")).await?;
+        assert!(lines.len() > 30, "{vm:?} {style}: {lines:?}");
+        let refusals = ["status 3", "error 3 retry 0 server_code \"\""];
+        for (length, line) in lines.iter().enumerate() {
+            assert!(refusals.contains(&line.as_str()), "{vm:?} {style}: {length} bytes came to {line}");
+        }
+    }
+    assert_eq!(world.proxy.accepted(), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_request_over_the_limit_is_too_large_and_is_not_sent() -> Result<()> {
+    let world = World::start()?;
+    for (vm, style) in WAYS {
+        let lines = world.lines(vm, &format!("/{style}/too-large?k")).await?;
+        assert_eq!(lines, ["error 12 retry 0 server_code \"\""], "{vm:?} {style}");
+    }
+    assert_eq!(world.proxy.accepted(), 0);
+    Ok(())
+}

@@ -2,7 +2,7 @@
 
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
-use proxy_wasm::types::{Action, BufferType, ContextType};
+use proxy_wasm::types::{Action, BufferType, ContextType, LogLevel};
 
 use crate::request;
 use crate::response::{Answer, read};
@@ -14,7 +14,13 @@ proxy_wasm::main! {{
 
 struct Root;
 
-impl Context for Root {}
+impl Context for Root {
+    /// What a stream asked for in its last moment is answered to the root context.
+    fn on_foreign_function(&mut self, _function_id: u32, arguments_size: usize) {
+        let bytes = hostcalls::get_buffer(BufferType::CallData, 0, arguments_size);
+        log(&format!("the root context got {}", read(&bytes.ok().flatten().unwrap_or_default())));
+    }
+}
 
 impl RootContext for Root {
     fn get_type(&self) -> Option<ContextType> {
@@ -56,6 +62,13 @@ impl HttpContext for Filter {
             self.cancel_the_first();
         }
         if self.pending.is_empty() { self.finish() } else { Action::Pause }
+    }
+
+    fn on_log(&mut self) {
+        if let Some(call) = self.scenario.as_ref().and_then(Scenario::at_the_end) {
+            self.call(&call);
+            log(&format!("the stream's last call: {}", self.lines.concat()));
+        }
     }
 }
 
@@ -133,4 +146,8 @@ impl Filter {
         self.send_http_response(200, vec![("x-callbacks", &callbacks)], Some(body.as_bytes()));
         Action::Pause
     }
+}
+
+fn log(message: &str) {
+    let _ = hostcalls::log(LogLevel::Info, message);
 }

@@ -55,9 +55,24 @@ impl Scenario {
                 .into_iter()
                 .flatten()
                 .collect(),
+            // Every beginning of a request, the empty one first.
+            "cut" => {
+                let whole = self.batch(&[one, get], true);
+                let cut = |end| Call { function: "agw_redis", payload: whole[..end].to_vec() };
+                (0..whole.len()).map(cut).collect()
+            }
+            "too-large" => run(&[&[b"SET", key, &vec![b'x'; 300 * 1024]]]),
+            // Its call comes when the stream is over.
+            "log" => Vec::new(),
             "cancel" => [run(&[get]), run(&[incr])].into_iter().flatten().collect(),
             _ => return None,
         })
+    }
+
+    /// The call to make when the stream is over.
+    pub(crate) fn at_the_end(&self) -> Option<Call> {
+        let payload = self.batch(&[&[b"INCR", &self.key]], false);
+        (self.name == "log").then_some(Call { function: "agw_redis", payload })
     }
 
     /// A last call, for what comes before it to show.
