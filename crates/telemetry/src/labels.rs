@@ -43,7 +43,7 @@ pub struct PluginLabels {
 pub struct TrapLabels {
     /// Plugin name.
     pub plugin: String,
-    /// `cpu`, `memory`, `unreachable`, `host` or `other`.
+    /// `cpu`, `memory`, `stack`, `unreachable`, `host` or `other`.
     pub kind: &'static str,
 }
 

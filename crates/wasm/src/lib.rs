@@ -19,6 +19,7 @@ mod shim;
 mod status;
 
 mod cache;
+mod cpu_budget;
 mod engine;
 mod module;
 mod plugin;

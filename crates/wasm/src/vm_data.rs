@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use agw_foreign::{CallFuture, CallSite, CallTable, ContextKey};
@@ -13,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::{Memory, ResourceLimiter};
 
 use crate::context::{StreamContext, next_key};
-use crate::limits::TICK;
+use crate::cpu_budget::CpuBudget;
 use crate::plugin::LoadedPlugin;
 
 /// Id of the one root context of a VM.
@@ -230,41 +229,5 @@ impl ResourceLimiter for MemoryLimits {
 
     fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         Ok(desired <= self.table_elements_max)
-    }
-}
-
-/// How long the running callback may still compute. Time in which the guest is suspended does not count.
-pub(crate) struct CpuBudget {
-    clock: Arc<AtomicU64>,
-    ticks: u64,
-    ends_at: u64,
-}
-
-impl CpuBudget {
-    fn new(clock: Arc<AtomicU64>, time: Duration) -> Self {
-        // One more, because the current tick has begun already.
-        let ticks = u64::try_from(time.as_nanos() / TICK.as_nanos()).unwrap_or(u64::MAX / 4) + 1;
-        CpuBudget { clock, ticks, ends_at: 0 }
-    }
-
-    /// A callback begins: ticks until its deadline.
-    pub(crate) fn begin(&mut self) -> u64 {
-        self.ends_at = self.now() + self.ticks;
-        self.ticks
-    }
-
-    /// Tells the ticks that remain, 0 if the budget is used up.
-    pub(crate) fn watch(&self) -> impl Fn() -> u64 + Send + 'static {
-        let (clock, ends_at) = (self.clock.clone(), self.ends_at);
-        move || ends_at.saturating_sub(clock.load(Ordering::Relaxed))
-    }
-
-    /// The guest goes on with what remained.
-    pub(crate) fn resume(&mut self, remaining: u64) {
-        self.ends_at = self.now() + remaining;
-    }
-
-    fn now(&self) -> u64 {
-        self.clock.load(Ordering::Relaxed)
     }
 }

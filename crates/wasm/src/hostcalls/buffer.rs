@@ -37,7 +37,9 @@ impl Buffer {
             1 => Buffer::Body(Direction::Response),
             2..=5 => Buffer::Unavailable,
             6 => Buffer::Fixed(data.plugin.vm_configuration.clone()),
-            7 if matches!(data.stage, Stage::Starting | Stage::Configure) => Buffer::Fixed(data.plugin.configuration.clone()),
+            7 if matches!(data.stage, Stage::Starting | Stage::Configure) => {
+                Buffer::Fixed(data.plugin.configuration.clone())
+            }
             7 => Buffer::Unavailable,
             8 if data.call_data.is_empty() => Buffer::Unavailable,
             8 => Buffer::Fixed(data.call_data.clone()),

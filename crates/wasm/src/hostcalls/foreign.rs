@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::{AsContextMut, Caller, Linker, Result, Trap};
 
 use super::{Sized, keep, sized};
+use crate::cpu_budget::Suspended;
 use crate::guest_memory::Guest;
 use crate::limits::FOREIGN_BYTES_MAX;
 use crate::shim;
@@ -50,13 +51,10 @@ async fn suspend(mut caller: Caller<'_, VmData>, args: Args) -> Result<Sized> {
     let (status, bytes) = match begin(&mut caller, args)? {
         Begun::Done(status, bytes) => (status, bytes),
         Begun::Wait(future) => {
-            let (bytes, remaining) = run(future, caller.data().cpu.watch()).await;
-            if let Some(remaining) = remaining {
-                if remaining == 0 {
-                    return Err(Trap::Interrupt.into());
-                }
-                caller.data_mut().cpu.resume(remaining);
-                caller.as_context_mut().set_epoch_deadline(remaining);
+            let (bytes, suspended) = run(future, caller.data().cpu.watch()).await;
+            if let Some(suspended) = suspended {
+                let ticks = caller.data_mut().cpu.resume(suspended).ok_or(Trap::Interrupt)?;
+                caller.as_context_mut().set_epoch_deadline(ticks);
             }
             (Status::Ok, bytes.into())
         }
@@ -64,14 +62,14 @@ async fn suspend(mut caller: Caller<'_, VmData>, args: Args) -> Result<Sized> {
     end(&mut caller, args, status, bytes)
 }
 
-/// The answer, and what remained of the CPU budget when the guest was suspended. A call that is answered without
+/// The answer, and what was left of the CPU budget when the guest was suspended. A call that is answered without
 /// a suspension is on the guest's account: a loop of such calls ends like any other.
-async fn run(mut future: CallFuture, remaining: impl Fn() -> u64) -> (Vec<u8>, Option<u64>) {
+async fn run(mut future: CallFuture, left: impl Fn() -> Suspended) -> (Vec<u8>, Option<Suspended>) {
     let mut suspended = None;
     let bytes = std::future::poll_fn(|cx| {
         let poll = future.as_mut().poll(cx);
         if poll.is_pending() && suspended.is_none() {
-            suspended = Some(remaining());
+            suspended = Some(left());
         }
         poll
     })

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
-use wasmtime::{Store, TypedFunc, WasmParams, WasmResults};
+use wasmtime::{Store, TypedFunc, UpdateDeadline, WasmParams, WasmResults};
 
 use crate::error::LoadError;
 use crate::exports::Exports;
@@ -31,7 +31,10 @@ impl VmCore {
         let mut store = Store::new(&plugin.host.engine.engine, data);
         plugin.vm_started();
         store.limiter(|data| &mut data.limits);
-        store.epoch_deadline_trap();
+        store.epoch_deadline_callback(|mut vm| {
+            let goes_on = vm.data_mut().cpu.go_on();
+            Ok(if goes_on { UpdateDeadline::Continue(1) } else { UpdateDeadline::Interrupt })
+        });
         let ticks = store.data_mut().cpu.begin();
         store.set_epoch_deadline(ticks);
         let suspending = plugin.exclusive();
