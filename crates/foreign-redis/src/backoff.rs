@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 const BASE: Duration = Duration::from_millis(50);
 const CAP: Duration = Duration::from_secs(1);
 
@@ -23,6 +25,32 @@ impl Backoff {
         let bound = bound(self.attempts);
         self.attempts = self.attempts.saturating_add(1);
         bound.mul_f64(fastrand::f64())
+    }
+}
+
+/// Bounds the connections that are opened at once after the gateway threw one away: [`Allowance::BURST`] in a row,
+/// and one in each [`Allowance::INTERVAL`] in the long run.
+#[derive(Debug)]
+pub(crate) struct Allowance {
+    /// When everything taken so far has been earned again.
+    earned: Instant,
+}
+
+// === impl Allowance ===
+
+impl Allowance {
+    const BURST: u32 = 10;
+    const INTERVAL: Duration = Duration::from_millis(100);
+
+    pub(crate) fn new() -> Self {
+        Allowance { earned: Instant::now() }
+    }
+
+    /// Takes one, and says how long to wait before it may be used.
+    pub(crate) fn take(&mut self) -> Duration {
+        let now = Instant::now();
+        self.earned = self.earned.max(now) + Self::INTERVAL;
+        self.earned.saturating_duration_since(now + Self::INTERVAL * Self::BURST)
     }
 }
 
@@ -53,5 +81,21 @@ mod tests {
         assert!(waits.iter().any(|wait| *wait < CAP / 2) && waits.iter().any(|wait| *wait > CAP / 2));
         backoff.reset();
         assert!(backoff.next() <= BASE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ten_are_allowed_at_once_and_ten_a_second_from_then_on() {
+        let mut allowance = Allowance::new();
+        for _ in 0..10 {
+            assert_eq!(allowance.take(), Duration::ZERO);
+        }
+        let begun = Instant::now();
+        for _ in 0..20 {
+            tokio::time::sleep(allowance.take()).await;
+        }
+        assert_eq!(begun.elapsed().as_secs(), 2);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        let at_once = (0..100).take_while(|_| allowance.take().is_zero()).count();
+        assert_eq!(at_once, 10, "rest earns no more than that");
     }
 }

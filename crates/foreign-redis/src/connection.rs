@@ -7,7 +7,8 @@
 //!
 //! What ends a connection: its end or an error; bytes that are not RESP, are nested too deep, or that nobody asked
 //! for; an oversized reply that is too long to be read past (see [`DRAIN_BYTES_MAX`]); an oldest call without an
-//! answer for [`GRACE`] longer than its deadline. Calls on it then get `unavailable`.
+//! answer for [`GRACE`] longer than its deadline. Calls that were sent then get `unavailable`; those of which nothing
+//! was written come back to their callers, who take them to the next connection.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -23,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use crate::error::{Fault, lost, not_sent, overloaded, too_large};
+use crate::error::{Fault, lost, overloaded, too_large};
 use crate::frame::{FrameError, Framer};
 use crate::pipe::Pipe;
 use crate::session::Session;
@@ -55,7 +56,19 @@ pub(crate) struct Job {
     pub(crate) reply_bytes_max: usize,
     pub(crate) deadline: Instant,
     /// Where the replies go. Closed before the job is written: it is not written at all.
-    pub(crate) answer: oneshot::Sender<Result<Bytes, CallError>>,
+    pub(crate) answer: oneshot::Sender<Answer>,
+}
+
+/// The replies to a job, or why there are none.
+pub(crate) type Answer = Result<Bytes, Unanswered>;
+
+/// A job without replies.
+#[derive(Debug)]
+pub(crate) enum Unanswered {
+    /// The call has failed.
+    Failed(CallError),
+    /// The connection has ended before a byte of these commands was written: they may go out on the next one.
+    Unsent(Vec<u8>),
 }
 
 /// The callers' end. Dropping the last one ends the driver once every call is answered.
@@ -64,6 +77,8 @@ pub(crate) struct Link {
     queued_bytes: Arc<AtomicUsize>,
     queued_bytes_max: usize,
     retire: CancellationToken,
+    /// Set with `retire`, which wakes the driver; this costs less to look at.
+    retired: Arc<AtomicBool>,
     /// The operator's scripts have been loaded through this connection.
     pub(crate) scripts_loaded: AtomicBool,
 }
@@ -73,7 +88,9 @@ pub(crate) struct Driver {
     pipe: Pipe,
     inbox: mpsc::Receiver<Job>,
     queued_bytes: Arc<AtomicUsize>,
-    retired: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Set by the [`Link`]: nothing more is to be written.
+    retired: Arc<AtomicBool>,
+    retirement: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Sent, or in the pipe's buffer, and not answered. In the order of the answers.
     waiting: VecDeque<Waiting>,
     waiting_max: usize,
@@ -88,12 +105,13 @@ pub(crate) struct Driver {
 
 struct Waiting {
     /// `None`: it was told already that its reply is too large; the rest is read past.
-    answer: Option<oneshot::Sender<Result<Bytes, CallError>>>,
+    answer: Option<oneshot::Sender<Answer>>,
     replies: usize,
     reply_bytes_max: usize,
     give_up: Instant,
-    /// Where its bytes begin in everything ever written.
+    /// Where its bytes begin in everything ever written, and how many there are.
     begins: u64,
+    bytes: usize,
 }
 
 /// A call of [`Driver::poll_turn`] that is not the connection's end.
@@ -106,12 +124,13 @@ enum Turn {
 pub(crate) fn share(session: Session, bounds: Bounds) -> (Link, Driver) {
     let (jobs, inbox) = mpsc::channel(bounds.calls.max(1));
     let queued_bytes = Arc::new(AtomicUsize::new(0));
-    let retire = CancellationToken::new();
+    let (retire, retired) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
     let driver = Driver {
         pipe: session.into_pipe(),
         inbox,
         queued_bytes: Arc::clone(&queued_bytes),
-        retired: Box::pin(retire.clone().cancelled_owned()),
+        retired: Arc::clone(&retired),
+        retirement: Box::pin(retire.clone().cancelled_owned()),
         waiting: VecDeque::new(),
         waiting_max: bounds.calls.max(1),
         framer: Framer::new(0, 0),
@@ -120,7 +139,8 @@ pub(crate) fn share(session: Session, bounds: Bounds) -> (Link, Driver) {
         put_total: 0,
     };
     let scripts_loaded = AtomicBool::new(false);
-    (Link { jobs, queued_bytes, queued_bytes_max: bounds.queued_bytes, retire, scripts_loaded }, driver)
+    let queued_bytes_max = bounds.queued_bytes;
+    (Link { jobs, queued_bytes, queued_bytes_max, retire, retired, scripts_loaded }, driver)
 }
 
 // === impl Link ===
@@ -129,17 +149,17 @@ impl Link {
     /// Queues a job. Its answer channel is closed without a word if the driver is dropped meanwhile.
     ///
     /// # Errors
-    /// `overloaded` at a bound; `unavailable`, safe to try again, if the connection has ended.
-    pub(crate) fn send(&self, job: Job) -> Result<(), CallError> {
+    /// `overloaded` at a bound; the commands themselves if the connection has ended.
+    pub(crate) fn send(&self, job: Job) -> Result<(), Unanswered> {
         let bytes = job.commands.len();
         // The one that crosses the bound is taken back: the counter may pass the bound for a moment only.
         let before = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         let sent = if before.saturating_add(bytes) > self.queued_bytes_max {
-            Err(overloaded())
+            Err(overloaded().into())
         } else {
             self.jobs.try_send(job).map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => overloaded(),
-                mpsc::error::TrySendError::Closed(_) => not_sent(),
+                mpsc::error::TrySendError::Full(_) => overloaded().into(),
+                mpsc::error::TrySendError::Closed(job) => Unanswered::Unsent(job.commands),
             })
         };
         if sent.is_err() {
@@ -148,9 +168,35 @@ impl Link {
         sent
     }
 
+    /// The connection takes no more jobs.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.jobs.is_closed() || self.retired.load(Ordering::Relaxed)
+    }
+
     /// Ends the connection: a reply has said that it is of no more use.
     pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
         self.retire.cancel();
+    }
+}
+
+// === impl Unanswered ===
+
+impl Unanswered {
+    /// The same without the first `count` bytes of the commands, which were not the caller's own.
+    pub(crate) fn without_first(self, count: usize) -> Self {
+        match self {
+            Unanswered::Unsent(mut commands) => {
+                Unanswered::Unsent(commands.split_off(count.min(commands.len())))
+            }
+            failed => failed,
+        }
+    }
+}
+
+impl From<CallError> for Unanswered {
+    fn from(error: CallError) -> Self {
+        Unanswered::Failed(error)
     }
 }
 
@@ -184,6 +230,10 @@ impl Driver {
             if read {
                 self.hand_out()?;
             }
+            // What has been read is handed out all the same.
+            if self.retired.load(Ordering::Relaxed) {
+                return Poll::Ready(Err(Fault::Retired));
+            }
             if self.pipe.unwritten() > 0 {
                 // Pending: the pipe wakes us when the socket takes more.
                 let _ = self.pipe.poll_write(cx)?;
@@ -203,7 +253,7 @@ impl Driver {
                 Poll::Ready(None) | Poll::Pending => {}
             }
         }
-        if self.retired.as_mut().poll(cx).is_ready() {
+        if self.retirement.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(Fault::Retired));
         }
         self.poll_watchdog(cx).map(Err)
@@ -236,6 +286,7 @@ impl Driver {
             reply_bytes_max: job.reply_bytes_max,
             give_up: job.deadline + GRACE,
             begins: self.put_total,
+            bytes: job.commands.len(),
         });
         self.put_total += job.commands.len() as u64;
         self.pipe.put(&job.commands);
@@ -262,14 +313,14 @@ impl Driver {
                 }
                 Err(FrameError::TooLarge) if first.answer.is_some() => {
                     if let Some(answer) = first.answer.take() {
-                        let _ = answer.send(Err(too_large()));
+                        let _ = answer.send(Err(too_large().into()));
                     }
                     self.framer.raise(first.reply_bytes_max.saturating_add(DRAIN_BYTES_MAX));
                 }
                 Err(error) => {
                     let fault = Fault::Frame(error);
                     if let Some(answer) = first.answer.take() {
-                        let _ = answer.send(Err(fault.call_error()));
+                        let _ = answer.send(Err(fault.call_error().into()));
                     }
                     return Err(fault);
                 }
@@ -301,11 +352,19 @@ impl Driver {
     fn end(&mut self, fault: &Fault) {
         tracing::debug!(error = %fault, waiting = self.waiting.len(), "a connection ends");
         self.inbox.close();
-        for answer in self.waiting.drain(..).filter_map(|waiting| waiting.answer) {
-            let _ = answer.send(Err(lost()));
+        let (unwritten, written_total) = (self.pipe.unwritten_bytes(), self.pipe.written_total());
+        for waiting in self.waiting.drain(..) {
+            let Some(answer) = waiting.answer else { continue };
+            let untouched = waiting
+                .begins
+                .checked_sub(written_total)
+                .and_then(|skipped| unwritten.get(usize::try_from(skipped).ok()?..)?.get(..waiting.bytes));
+            // What was written in part may have run in part.
+            let _ = answer
+                .send(Err(untouched.map_or_else(|| lost().into(), |all| Unanswered::Unsent(all.to_vec()))));
         }
         while let Ok(job) = self.inbox.try_recv() {
-            let _ = job.answer.send(Err(not_sent()));
+            let _ = job.answer.send(Err(Unanswered::Unsent(job.commands)));
         }
     }
 }

@@ -113,6 +113,18 @@ impl ConnectError {
 // === impl Fault ===
 
 impl Fault {
+    /// The gateway threw the connection away; the server may be in good health. Bytes that are not RESP are not
+    /// among it: a server that sends such is none.
+    pub(crate) fn is_discard(&self) -> bool {
+        match self {
+            Fault::Io(_) | Fault::Closed | Fault::Frame(FrameError::Malformed) => false,
+            Fault::Frame(FrameError::TooLarge | FrameError::TooDeep)
+            | Fault::Unasked
+            | Fault::Stalled
+            | Fault::Retired => true,
+        }
+    }
+
     /// What a call gets whose commands may have reached the server.
     pub(crate) fn call_error(&self) -> CallError {
         match self {
@@ -135,6 +147,9 @@ impl From<io::Error> for Fault {
 }
 
 /// The connection went away under a call that may have reached the server.
+///
+/// The breaker does not count it, by its [`Retry::IfIdempotent`]: the gateway itself may have thrown the connection
+/// away, and where it was the server's doing, the next calls find out.
 pub(crate) fn lost() -> CallError {
     CallError::new(Code::Unavailable, "the connection was lost before the answer came")
         .retry(Retry::IfIdempotent)
@@ -159,6 +174,14 @@ pub(crate) fn timeout_io() -> CallError {
 
 pub(crate) fn timeout_connect() -> CallError {
     CallError::new(Code::TimeoutConnect, "no connection before the deadline").retry(Retry::Safe)
+}
+
+/// The deadline passed while connections were being thrown away too often. The breaker does not count it: it is the
+/// gateway that waits, not the server.
+pub(crate) fn timeout_paused() -> CallError {
+    let message =
+        "the connection was thrown away too often just now; none was opened again before the deadline";
+    CallError::new(Code::TimeoutQueue, message).retry(Retry::Safe)
 }
 
 pub(crate) fn timeout_queue() -> CallError {

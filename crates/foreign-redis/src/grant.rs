@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use crate::backend::RedisBackend;
-use crate::connection::{Job, Link};
+use crate::connection::{Answer, Job, Link, Unanswered};
 use crate::error::{invalid, lost, timeout_io};
 use crate::held::{HeldLeases, InUse};
 use crate::lease::{Lease, Leases};
@@ -100,16 +100,24 @@ impl GrantedResource for ServerGrant {
 // === impl Granted ===
 
 impl Granted {
-    /// On the worker's multiplexed connection.
+    /// On the worker's multiplexed connection. If that ends before the commands were written, on the one that takes
+    /// its place; each round waits for another connection, and the deadline ends them all.
     async fn run_shared(&self, mut plan: Plan, worker: usize, deadline: Instant) -> Result<Reply, CallError> {
         let slots = &self.server.slots;
         let slot = slots.get(worker % slots.len().max(1)).ok_or_else(lost)?;
-        let link = slot.link(deadline).await?;
-        let commands = std::mem::take(&mut plan.commands);
-        let replies = match &plan.scripts {
-            ScriptUse::None => self.ask(&link, commands, &plan, deadline).await?,
-            ScriptUse::Only(script) => self.ask_script(&link, commands, script, &plan, deadline).await?,
-            ScriptUse::Among => self.ask_with_scripts(&link, commands, &plan, deadline).await?,
+        let mut commands = std::mem::take(&mut plan.commands);
+        let (link, replies) = loop {
+            let link = slot.link(deadline).await?;
+            let asked = match &plan.scripts {
+                ScriptUse::None => self.ask(&link, commands, &plan, deadline).await,
+                ScriptUse::Only(script) => self.ask_script(&link, commands, script, &plan, deadline).await,
+                ScriptUse::Among => self.ask_with_scripts(&link, commands, &plan, deadline).await,
+            };
+            match asked {
+                Ok(replies) => break (link, replies),
+                Err(Unanswered::Failed(error)) => return Err(error),
+                Err(Unanswered::Unsent(unsent)) => commands = unsent,
+            }
         };
         let prefix = self.policy.rules.key_prefix();
         let resp = plan.shape.finish(replies, prefix).map_err(|rejected| {
@@ -121,13 +129,7 @@ impl Granted {
         Ok(Reply { resp, lease: 0 })
     }
 
-    async fn ask(
-        &self,
-        link: &Link,
-        commands: Vec<u8>,
-        plan: &Plan,
-        deadline: Instant,
-    ) -> Result<Bytes, CallError> {
+    async fn ask(&self, link: &Link, commands: Vec<u8>, plan: &Plan, deadline: Instant) -> Answer {
         let reply_bytes_max = self.server.response_bytes_max + plan.shape.overhead_bytes();
         send(link, commands, plan.shape.replies(), reply_bytes_max, deadline).await
     }
@@ -140,15 +142,15 @@ impl Granted {
         script: &Script,
         plan: &Plan,
         deadline: Instant,
-    ) -> Result<Bytes, CallError> {
+    ) -> Answer {
         let reply = self.ask(link, commands.clone(), plan, deadline).await?;
         if !is_unknown_script(&reply) {
             return Ok(reply);
         }
         let again = [&*script.load, &*commands].concat();
         let reply_bytes_max = self.server.response_bytes_max + LOADED_BYTES_MAX;
-        let replies = send(link, again, 2, reply_bytes_max, deadline).await?;
-        after_loading(replies, 1)
+        let replies = send(link, again, 2, reply_bytes_max, deadline).await;
+        Ok(after_loading(replies.map_err(|unanswered| unanswered.without_first(script.load.len()))?, 1)?)
     }
 
     /// A batch cannot be tried twice: its other commands would run twice. So the scripts go ahead of it, once for
@@ -159,7 +161,7 @@ impl Granted {
         commands: Vec<u8>,
         plan: &Plan,
         deadline: Instant,
-    ) -> Result<Bytes, CallError> {
+    ) -> Answer {
         if link.scripts_loaded.load(Ordering::Relaxed) {
             let replies = self.ask(link, commands, plan, deadline).await?;
             if mentions_unknown_script(&replies) {
@@ -172,8 +174,9 @@ impl Granted {
         let bytes_max =
             self.server.response_bytes_max + plan.shape.overhead_bytes() + count * LOADED_BYTES_MAX;
         let all = [load, &*commands].concat();
-        let replies = send(link, all, count + plan.shape.replies(), bytes_max, deadline).await?;
-        let replies = after_loading(replies, count)?;
+        let replies = send(link, all, count + plan.shape.replies(), bytes_max, deadline).await;
+        let replies =
+            after_loading(replies.map_err(|unanswered| unanswered.without_first(load.len()))?, count)?;
         link.scripts_loaded.store(true, Ordering::Relaxed);
         Ok(replies)
     }
@@ -265,7 +268,7 @@ impl Granted {
     }
 }
 
-/// Sends a job and waits for its replies.
+/// Sends a job and waits for its replies, or for the word that it was never sent.
 ///
 /// # Cancel safety
 /// Dropped, it leaves the replies to be read and thrown away; commands that are not written yet never are.
@@ -275,13 +278,13 @@ async fn send(
     replies: usize,
     reply_bytes_max: usize,
     deadline: Instant,
-) -> Result<Bytes, CallError> {
+) -> Answer {
     let (answer, answered) = oneshot::channel();
     link.send(Job { commands, replies, reply_bytes_max, deadline, answer })?;
     match timeout_at(deadline, answered).await {
         Ok(Ok(replies)) => replies,
-        Ok(Err(_)) => Err(lost()),
-        Err(_) => Err(timeout_io()),
+        Ok(Err(_)) => Err(lost().into()),
+        Err(_) => Err(timeout_io().into()),
     }
 }
 

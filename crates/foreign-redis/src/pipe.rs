@@ -42,9 +42,14 @@ impl Pipe {
         Pipe { socket, out: Vec::new(), written: 0, written_total: 0, unflushed: false, input }
     }
 
-    /// Bytes that wait to be written.
+    /// How many bytes wait to be written.
     pub(crate) fn unwritten(&self) -> usize {
         self.out.len() - self.written
+    }
+
+    /// The bytes that wait to be written.
+    pub(crate) fn unwritten_bytes(&self) -> &[u8] {
+        self.out.get(self.written..).unwrap_or_default()
     }
 
     /// Bytes written so far, over the connection's life.

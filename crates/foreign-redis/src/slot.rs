@@ -1,11 +1,15 @@
 //! One multiplexed connection and its returns: connects at the first call, and again whenever it is lost.
 //!
 //! While there is none, calls are answered at once with the reason. They wait only while nothing is known yet: for
-//! the first connection, and for the first attempt after the loss of one that had lived.
+//! the first connection, for the first attempt after the loss of one that had lived, and after the gateway itself
+//! threw one away. Such a one is replaced at once, but not too often (see [`Allowance`]); calls that wait until it
+//! may be replaced again get `timeout_queue` at their deadline, which the breaker does not count: a plugin that makes
+//! the gateway throw connections away must not be able to open it for everybody else.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use agw_foreign::TELLING_TIMEOUT;
 use agw_telemetry::{Counter, Gauge};
 use agw_wire::CallError;
 use parking_lot::Mutex;
@@ -14,10 +18,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::backoff::Backoff;
+use crate::backoff::{Allowance, Backoff};
 use crate::connect::Connector;
 use crate::connection::{self, Bounds, Link};
-use crate::error::{ConnectError, Fault, not_sent, timeout_connect};
+use crate::error::{ConnectError, Fault, not_sent, timeout_connect, timeout_paused};
 use crate::session::Session;
 
 /// A connection that lived this long was a good one: its loss is followed by an attempt at once.
@@ -49,6 +53,8 @@ enum State {
     Idle,
     /// An attempt is under way, and its outcome is worth waiting for.
     Connecting,
+    /// Connections were thrown away too often; an attempt follows within [`Allowance::INTERVAL`].
+    Paused,
     Up(Arc<Link>),
     Down(CallError),
 }
@@ -71,7 +77,7 @@ impl Slot {
     /// Starts the slot's task on the current runtime if none runs.
     ///
     /// # Errors
-    /// Why there is none, or `timeout_connect`.
+    /// Why there is none, `timeout_connect`, or `timeout_queue` if connections were thrown away too often.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
@@ -79,6 +85,7 @@ impl Slot {
         if let Some(link) = self.try_link()? {
             return Ok(link);
         }
+        let mut paused = false;
         let waiting = async {
             loop {
                 let changed = self.changed.notified();
@@ -88,17 +95,28 @@ impl Slot {
                 if let Some(link) = self.try_link()? {
                     return Ok(link);
                 }
+                paused |= matches!(*self.state.lock(), State::Paused);
                 changed.await;
             }
         };
-        tokio::time::timeout_at(deadline, waiting).await.unwrap_or_else(|_| Err(timeout_connect()))
+        // Sent with less than that to go, the call would time out and seem to tell something of the server, though it
+        // is the pause that has cost it its time.
+        let too_late = || deadline.saturating_duration_since(Instant::now()) < TELLING_TIMEOUT;
+        match tokio::time::timeout_at(deadline, waiting).await {
+            Ok(Ok(_)) if paused && too_late() => Err(timeout_paused()),
+            Ok(link) => link,
+            Err(_) if paused => Err(timeout_paused()),
+            Err(_) => Err(timeout_connect()),
+        }
     }
 
     fn try_link(self: &Arc<Self>) -> Result<Option<Arc<Link>>, CallError> {
         let mut state = self.state.lock();
         match &*state {
+            // Race window: the driver has ended, and its keeper is about to say what comes next.
+            State::Up(link) if link.has_ended() => Ok(None),
             State::Up(link) => Ok(Some(Arc::clone(link))),
-            State::Connecting => Ok(None),
+            State::Connecting | State::Paused => Ok(None),
             State::Down(error) => Err(error.clone()),
             State::Idle if self.shared.stop.is_cancelled() => Err(not_sent()),
             State::Idle => {
@@ -135,6 +153,7 @@ impl Keeper {
     async fn keep_connected(&self) {
         let shared = &self.0.shared;
         let mut backoff = Backoff::default();
+        let mut discards = Allowance::new();
         let mut returning = false;
         loop {
             match shared.connector.connect().await {
@@ -145,10 +164,17 @@ impl Keeper {
                     tracing::info!(
                         resource.name = shared.resource,
                         error = cause(&fault),
-                        "a connection was lost"
+                        discarded = fault.is_discard(),
+                        "a connection has ended"
                     );
-                    if begun.elapsed() >= LIVED {
+                    let lived = begun.elapsed() >= LIVED;
+                    if lived {
                         backoff.reset();
+                    }
+                    if fault.is_discard() {
+                        self.pause(discards.take()).await;
+                    }
+                    if lived || fault.is_discard() {
                         self.0.set(State::Connecting);
                         continue;
                     }
@@ -160,6 +186,13 @@ impl Keeper {
                 }
             }
             tokio::time::sleep(backoff.next()).await;
+        }
+    }
+
+    async fn pause(&self, span: Duration) {
+        if !span.is_zero() {
+            self.0.set(State::Paused);
+            tokio::time::sleep(span).await;
         }
     }
 

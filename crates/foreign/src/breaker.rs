@@ -14,7 +14,7 @@ use crate::backend::Reply;
 
 /// A timeout says something of the server only if the server had this long. A plugin that asks for shorter
 /// deadlines must not be able to open the breaker for everybody else.
-const TELLING_TIMEOUT: Duration = Duration::from_millis(10);
+pub const TELLING_TIMEOUT: Duration = Duration::from_millis(10);
 
 /// Whether calls pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,8 +168,9 @@ pub(crate) fn refused() -> CallError {
 /// more than `circuit_open`.
 ///
 /// `unavailable` and `server` count only with [`Retry::Safe`]: the server could not be reached, or says "not now".
-/// A connection that was lost under a call proves nothing yet (one call's oversized reply can cost its neighbours
-/// their connection); if the server is gone, the next calls say so.
+/// With [`Retry::IfIdempotent`] a connection was lost under a call, which proves nothing yet: the gateway itself may
+/// have thrown it away, as when another plugin's reply was too large. If the server is gone, the next calls say so.
+/// `timeout_queue` never counts: whatever the call waited for was the gateway's.
 fn is_failure(error: &CallError, took: Duration) -> bool {
     match error.code {
         Code::Unavailable | Code::Server => error.retry == Retry::Safe,
@@ -282,6 +283,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_error_reply_or_a_lost_connection_counts_only_if_it_says_not_now() {
         let breaker = breaker(1);
+        // What neighbours of a call get for which the gateway threw their connection away.
         let lost = CallError::new(Code::Unavailable, "").retry(Retry::IfIdempotent);
         breaker.admit().unwrap().settle(&Err(lost), LONG);
         assert_eq!(breaker.state(), BreakerState::Closed);

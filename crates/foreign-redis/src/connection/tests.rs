@@ -4,7 +4,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use agw_wire::Code;
 
-type Answer = oneshot::Receiver<Result<Bytes, CallError>>;
+type Answered = oneshot::Receiver<Answer>;
 
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 const SECOND: Duration = Duration::from_secs(1);
@@ -25,14 +25,14 @@ fn world() -> World {
     world_of(Bounds { calls: 100, queued_bytes: 10_000 })
 }
 
-fn job(commands: &[u8], replies: usize) -> (Job, Answer) {
+fn job(commands: &[u8], replies: usize) -> (Job, Answered) {
     let (answer, answered) = oneshot::channel();
     let deadline = Instant::now() + SECOND;
     (Job { commands: commands.to_vec(), replies, reply_bytes_max: 100, deadline, answer }, answered)
 }
 
 impl World {
-    fn send(&self, replies: usize) -> Answer {
+    fn send(&self, replies: usize) -> Answered {
         let (job, answered) = job(PING, replies);
         self.link.send(job).unwrap();
         answered
@@ -44,8 +44,28 @@ impl World {
     }
 }
 
-fn code(answer: Result<Result<Bytes, CallError>, oneshot::error::RecvError>) -> Code {
-    answer.unwrap().unwrap_err().code
+fn error(answer: Result<Answer, oneshot::error::RecvError>) -> CallError {
+    match answer.unwrap().unwrap_err() {
+        Unanswered::Failed(error) => error,
+        Unanswered::Unsent(_) => panic!("it was not sent"),
+    }
+}
+
+fn code(answer: Result<Answer, oneshot::error::RecvError>) -> Code {
+    error(answer).code
+}
+
+fn unsent(answer: Answer) -> Vec<u8> {
+    match answer.unwrap_err() {
+        Unanswered::Failed(error) => panic!("{error}"),
+        Unanswered::Unsent(commands) => commands,
+    }
+}
+
+impl Link {
+    fn refusal(&self, job: Job) -> Code {
+        code(Ok(self.send(job).map(|()| Bytes::new())))
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -101,13 +121,13 @@ async fn a_full_inbox_is_overloaded_by_count_and_by_bytes_until_there_are_answer
     world.sent(2).await;
     let second = [world.send(1), world.send(1)];
     tokio::task::yield_now().await;
-    assert_eq!(world.link.send(job(PING, 1).0).unwrap_err().code, Code::Overloaded);
+    assert_eq!(world.link.refusal(job(PING, 1).0), Code::Overloaded);
     world.server.write_all(b":1\r\n:2\r\n").await.unwrap();
     for answer in first {
         assert!(answer.await.unwrap().is_ok());
     }
     world.sent(2).await;
-    assert_eq!(world.link.send(job(&[b'x'; 1001], 1).0).unwrap_err().code, Code::Overloaded);
+    assert_eq!(world.link.refusal(job(&[b'x'; 1001], 1).0), Code::Overloaded);
     assert_eq!(world.link.queued_bytes.load(Ordering::Relaxed), 0);
     world.server.write_all(b":3\r\n:4\r\n").await.unwrap();
     for answer in second {
@@ -143,17 +163,42 @@ async fn a_connection_that_answers_in_time_is_never_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_of_the_connection_reaches_sent_and_unsent_calls_alike() {
+async fn at_the_end_of_the_connection_a_sent_call_fails_and_an_unsent_one_comes_back() {
     let mut world = world_of(Bounds { calls: 1, queued_bytes: 1000 });
     let sent = world.send(1);
     world.sent(1).await;
-    let unsent = world.send(1);
+    let waiting = world.send(1);
     drop(world.server);
     assert!(matches!(world.driver.await.unwrap(), Fault::Closed));
-    let (sent, unsent) = (sent.await.unwrap().unwrap_err(), unsent.await.unwrap().unwrap_err());
+    let sent = error(sent.await);
     assert_eq!((sent.code, sent.retry), (Code::Unavailable, agw_wire::Retry::IfIdempotent));
-    assert_eq!((unsent.code, unsent.retry), (Code::Unavailable, agw_wire::Retry::Safe));
-    assert_eq!(world.link.send(job(PING, 1).0).unwrap_err().code, Code::Unavailable);
+    assert_eq!(unsent(waiting.await.unwrap()), PING);
+    assert!(world.link.has_ended());
+    assert_eq!(unsent(world.link.send(job(PING, 1).0).map(|()| Bytes::new())), PING);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_of_which_a_part_was_written_does_not_come_back_but_those_behind_it_do() {
+    // The buffer between takes 1024 bytes: the second call is cut in its middle.
+    let mut world = world();
+    let commands = [vec![b'a'; 600], vec![b'b'; 600], vec![b'c'; 300], vec![b'd'; 100]];
+    let answers = commands.clone().map(|commands| {
+        let (job, answered) = job(&commands, 1);
+        world.link.send(job).unwrap();
+        answered
+    });
+    for _ in 0..5 {
+        tokio::task::yield_now().await;
+    }
+    while !world.driver.is_finished() {
+        let _ = world.server.write_all(b"$104857600\r\n").await;
+        tokio::task::yield_now().await;
+    }
+    let [first, second, third, fourth] = answers;
+    assert_eq!(code(first.await), Code::TooLarge);
+    assert_eq!(error(second.await).retry, agw_wire::Retry::IfIdempotent);
+    assert_eq!(unsent(third.await.unwrap()), commands[2]);
+    assert_eq!(unsent(fourth.await.unwrap()), commands[3]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -184,6 +229,22 @@ async fn a_reply_too_long_to_be_read_past_ends_the_connection() {
     assert_eq!(code(large.await), Code::TooLarge);
     assert_eq!(code(next.await), Code::Unavailable);
     assert!(matches!(world.driver.await.unwrap(), Fault::Frame(FrameError::TooLarge)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retired_connection_writes_nothing_more() {
+    let mut world = world();
+    let asked = world.send(1);
+    world.sent(1).await;
+    let later = world.send(1);
+    world.link.retire();
+    assert!(world.link.has_ended());
+    let latest = world.send(1);
+    assert!(matches!(world.driver.await.unwrap(), Fault::Retired));
+    assert_eq!(code(asked.await), Code::Unavailable);
+    assert_eq!(unsent(later.await.unwrap()), PING);
+    assert_eq!(unsent(latest.await.unwrap()), PING);
+    assert_eq!(world.server.read(&mut [0; 1]).await.unwrap(), 0);
 }
 
 #[tokio::test(start_paused = true)]

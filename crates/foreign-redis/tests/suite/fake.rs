@@ -12,6 +12,8 @@ pub(crate) enum Act {
     Reply(Vec<u8>),
     ReplyAndClose(Vec<u8>),
     Silence,
+    /// No reply to this command nor to any later one on its connection.
+    Stall,
 }
 
 pub(crate) fn reply(bytes: &[u8]) -> Act {
@@ -73,6 +75,7 @@ async fn serve(mut socket: TcpStream, act: Acts) {
                 Act::Reply(bytes) => (bytes, false),
                 Act::ReplyAndClose(bytes) => (bytes, true),
                 Act::Silence => continue,
+                Act::Stall => return stall(socket).await,
             };
             if socket.write_all(&bytes).await.is_err() || close {
                 return;
@@ -83,6 +86,11 @@ async fn serve(mut socket: TcpStream, act: Acts) {
             Ok(_) => {}
         }
     }
+}
+
+async fn stall(mut socket: TcpStream) {
+    let mut ignored = vec![0; 4096];
+    while matches!(socket.read(&mut ignored).await, Ok(1..)) {}
 }
 
 fn whole_command(input: &[u8]) -> Option<(Vec<Vec<u8>>, usize)> {

@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failure here is a failed test")]
 
 mod batches;
+mod discards;
 mod fake;
 mod faults;
+mod gated;
 mod leases;
 mod memory;
 mod server;
