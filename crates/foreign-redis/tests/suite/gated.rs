@@ -1,12 +1,16 @@
 //! Calls as a plugin makes them: its payload's bytes, through the grants, the bounds and the breaker.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use agw_config::Resource as Configured;
-use agw_foreign::{Access, CallSite, ContextKey, Dispatch, Resource, ResourcePolicy};
+use agw_foreign::{
+    Access, BackendFuture, CallSite, ContextKey, Dispatch, GrantedResource, Resource, ResourcePolicy,
+};
 use agw_foreign_redis::RedisBackend;
 use agw_telemetry::Metrics;
 use agw_wire::{AGW_REDIS, Answer, CallError, RedisBatch, Request, Response};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::world::{batch, grant, plain};
@@ -15,6 +19,33 @@ use crate::world::{batch, grant, plain};
 pub(crate) struct Gated {
     access: Arc<Access>,
     pub(crate) resource: Arc<Resource>,
+    pub(crate) backend: Arc<RedisBackend>,
+    /// Calls that the breaker and the bounds let through to the backend.
+    pub(crate) passed: Arc<AtomicUsize>,
+}
+
+struct Counting {
+    granted: Arc<dyn GrantedResource>,
+    passed: Arc<AtomicUsize>,
+}
+
+impl GrantedResource for Counting {
+    fn start(
+        &self,
+        request: &Request<'_>,
+        site: &CallSite,
+        deadline: Instant,
+    ) -> Result<BackendFuture, CallError> {
+        let (call, passed) = (self.granted.start(request, site, deadline)?, Arc::clone(&self.passed));
+        Ok(Box::pin(async move {
+            passed.fetch_add(1, Ordering::SeqCst);
+            call.await
+        }))
+    }
+
+    fn context_ended(&self, context: ContextKey) {
+        self.granted.context_ended(context);
+    }
 }
 
 impl Gated {
@@ -32,11 +63,13 @@ impl Gated {
         };
         let resource = Resource::new(configured.name.clone(), policy, &metrics);
         let backend = RedisBackend::new(configured, 1, &metrics).unwrap();
+        let passed = Arc::new(AtomicUsize::new(0));
         let granted = backend.grant(&grant()).unwrap();
+        let granted = Arc::new(Counting { granted, passed: Arc::clone(&passed) });
         let access = Access::builder("limiter", 1000, metrics)
             .grant(AGW_REDIS, Arc::clone(&resource), granted)
             .build();
-        Gated { access, resource }
+        Gated { access, resource, backend, passed }
     }
 
     /// The bytes of a request; those of its response.

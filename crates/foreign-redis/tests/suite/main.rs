@@ -8,6 +8,7 @@ mod faults;
 mod gated;
 mod leases;
 mod memory;
+mod outages;
 mod server;
 mod tls;
 mod world;
