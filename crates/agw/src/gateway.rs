@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agw_config::{Plugin, Snapshot, VmMode};
+use agw_config::Snapshot;
 use agw_proxy::{Proxy, ProxyOptions, Runtime};
 use agw_telemetry::Metrics;
-use agw_wasm::{EngineOptions, HostOptions, LoadedPlugin, PluginHost, VmPools};
+use agw_wasm::{HostOptions, LoadedPlugin, PluginHost, VmPools};
 use anyhow::{Context, Result};
 
 use crate::modules;
@@ -17,10 +17,6 @@ use crate::resources::Resources;
 
 /// How long requests that are under way may take after SIGTERM.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// VMs over all workers, whatever plugins ask for: each reserves some 4 GiB of address space, of which there is
-/// 128 TiB. At the bound a stream's plugin fails by its policy.
-const VMS_MAX: usize = 16_384;
 
 /// What was decided when the process started.
 pub(crate) struct GatewayOptions {
@@ -78,7 +74,7 @@ async fn load_plugins(
         return Ok(loaded);
     }
     let host = PluginHost::new(HostOptions {
-        engine: engine_options(snapshot.plugins.values().map(AsRef::as_ref), options.workers),
+        engine: modules::engine_options(snapshot.plugins.values().map(AsRef::as_ref), options.workers),
         cache_dir: options.cache_dir.clone(),
         metrics: options.metrics.clone(),
     })?;
@@ -89,26 +85,4 @@ async fn load_plugins(
         loaded.insert(name.clone(), plugin.with_context(|| format!("load the plugin {name:?}"))?);
     }
     Ok(loaded)
-}
-
-/// What the engine must reserve for these plugins.
-pub(crate) fn engine_options<'a>(
-    plugins: impl IntoIterator<Item = &'a Plugin>,
-    workers: usize,
-) -> EngineOptions {
-    let mut options = EngineOptions { vms_max: 0, memory_bytes_max: 0, table_elements_max: 0 };
-    let mut vms = 0usize;
-    for plugin in plugins {
-        let at_once = match plugin.vm.mode {
-            VmMode::Exclusive => plugin.vm.max,
-            // The old one may still end while its successor starts.
-            VmMode::Shared => 2,
-        };
-        // One more for the rehearsal when the plugin is loaded.
-        vms = vms.saturating_add(at_once.saturating_mul(workers)).saturating_add(1);
-        options.memory_bytes_max = options.memory_bytes_max.max(plugin.limits.memory_bytes_max);
-        options.table_elements_max = options.table_elements_max.max(plugin.limits.table_elements_max);
-    }
-    options.vms_max = vms.min(VMS_MAX) as u32;
-    options
 }

@@ -1,17 +1,15 @@
-//! Where modules come from: files, and the one that is embedded; and what `agw check` makes of them.
+//! Modules: where they come from, what the engine must reserve for them, and what `agw check` makes of them.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use agw_config::{ModuleSource, Plugin};
+use agw_config::{ModuleSource, Plugin, VmMode};
 use agw_foreign::Access;
 use agw_telemetry::Metrics;
-use agw_wasm::{HostOptions, PluginHost};
+use agw_wasm::{EngineOptions, HostOptions, PluginHost};
 use agw_wire::AGW_REDIS;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-
-use crate::gateway::engine_options;
 
 /// Names of the embedded modules.
 pub(crate) const NAMES: [&str; 1] = ["rate-limit"];
@@ -21,6 +19,10 @@ static RATE_LIMIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/rate_limit.
 
 /// More than any module may have; the host refuses earlier.
 const MODULE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// VMs over all workers, whatever plugins ask for: each reserves some 4 GiB of address space, of which there is
+/// 128 TiB. At the bound a stream's plugin fails by its policy.
+const VMS_MAX: usize = 16_384;
 
 /// A module's bytes.
 ///
@@ -45,6 +47,28 @@ pub(crate) fn cache_dir() -> Option<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
     base.map(|base| base.join("agw").join("modules"))
+}
+
+/// What the engine must reserve for these plugins.
+pub(crate) fn engine_options<'a>(
+    plugins: impl IntoIterator<Item = &'a Plugin>,
+    workers: usize,
+) -> EngineOptions {
+    let mut options = EngineOptions { vms_max: 0, memory_bytes_max: 0, table_elements_max: 0 };
+    let mut vms = 0usize;
+    for plugin in plugins {
+        let at_once = match plugin.vm.mode {
+            VmMode::Exclusive => plugin.vm.max,
+            // The old one may still end while its successor starts.
+            VmMode::Shared => 2,
+        };
+        // One more for the rehearsal when the plugin is loaded.
+        vms = vms.saturating_add(at_once.saturating_mul(workers)).saturating_add(1);
+        options.memory_bytes_max = options.memory_bytes_max.max(plugin.limits.memory_bytes_max);
+        options.table_elements_max = options.table_elements_max.max(plugin.limits.table_elements_max);
+    }
+    options.vms_max = vms.min(VMS_MAX) as u32;
+    options
 }
 
 /// Loads modules for `agw check`: compiled, linked and configured, but with no resource behind them.
