@@ -239,21 +239,3 @@ fn a_bad_grant_is_told_everything_that_is_wrong_with_it() {
     assert!(texts[5].contains("\"zinterstore\""), "{texts:?}");
     assert!(texts[6].contains("\"xgroup|destroy\""), "{texts:?}");
 }
-
-/// Prints the cost of one call; figures mean something in a release build only.
-#[test]
-#[ignore = "a measurement, for release builds"]
-fn the_cost_of_admitting_a_command() {
-    let rules = rules(CommandSet::AllSafe, "tenant:7:", false);
-    let mut out = Vec::with_capacity(1 << 16);
-    let lines: [&[&[u8]]; 3] =
-        [&[b"SET", b"session:1234", b"value"], &[b"INCR", b"a"], &[b"ZUNION", b"2", b"a", b"b"]];
-    for line in lines {
-        let start = std::time::Instant::now();
-        for _ in 0..10_000_000 {
-            out.clear();
-            std::hint::black_box(rules.admit(std::hint::black_box(line), &mut out)).unwrap();
-        }
-        println!("{}: {:?} per call", String::from_utf8_lossy(line[0]), start.elapsed() / 10_000_000);
-    }
-}
