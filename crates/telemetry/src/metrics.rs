@@ -17,8 +17,8 @@ pub(crate) type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// Bucket bounds in seconds: fine where a Redis call should be, coarse where a request gives up.
 const SECONDS: [f64; 22] = [
-    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.07, 0.1, 0.15,
-    0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.07,
+    0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
 
 fn seconds() -> Histogram {
