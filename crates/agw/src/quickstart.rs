@@ -222,7 +222,8 @@ mod tests {
             "resource": "limits", "on_error": "open",
         });
         assert_eq!(configuration, expected);
-        let paths: Vec<_> = snapshot.routes.iter().map(|route| (&route.path, route.plugins.len())).collect();
+        let paths: Vec<_> =
+            snapshot.routes.iter().map(|route| (&route.matching.path, route.plugins.len())).collect();
         let prefix = |path: &str| PathMatch::Prefix(path.to_owned());
         assert_eq!(paths, [(&prefix("/limited/"), 1), (&prefix("/plain/"), 0)]);
         let commands = ["set", "incr", "pttl"].map(str::to_owned).to_vec();

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::snapshot::{
-    Cluster, ClusterTarget, FailurePolicy, Grant, GrantedCommands, Listener, ModuleSource, PathMatch, Plugin,
-    RedisAddress, Resource, Route, Snapshot, Tls, VmMode,
+    Cluster, ClusterTarget, FailurePolicy, Grant, GrantedCommands, HostMatch, Listener, ModuleSource,
+    PathMatch, Plugin, RedisAddress, Resource, Route, RouteAction, Snapshot, Tls, VmMode,
 };
 use crate::units::{Unit, show_duration};
 
@@ -48,17 +48,23 @@ fn listener(listener: &Listener) -> Value {
 }
 
 fn route(route: &Route) -> Value {
-    let mut matching = match &route.path {
+    let mut matching = match &route.matching.path {
         PathMatch::Exact(path) => json!({ "path": path }),
         PathMatch::Prefix(prefix) => json!({ "prefix": prefix }),
+        PathMatch::Regex(regex) => json!({ "regex": regex }),
     };
-    if !route.hosts.is_empty() {
-        matching["hosts"] = json!(route.hosts);
+    if !route.matching.hosts.is_empty() {
+        let shown = |host: &HostMatch| match host {
+            HostMatch::Exact(host) => host.clone(),
+            HostMatch::Suffix(suffix) => format!("*{suffix}"),
+        };
+        matching["hosts"] = route.matching.hosts.iter().map(shown).collect();
     }
+    let RouteAction::Forward(forward) = &route.action else { return Value::Null };
     json!({
         "name": route.name,
         "match": matching,
-        "cluster": route.cluster,
+        "cluster": forward.clusters.first().map(|share| &share.cluster),
         "timeout": show_duration(route.timeout),
         "plugins": route.plugins,
         "limits": {

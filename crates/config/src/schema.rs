@@ -6,15 +6,15 @@
 mod address;
 #[cfg(test)]
 pub(crate) mod bounds;
-mod cluster;
+pub(crate) mod cluster;
 mod command;
 mod endpoint;
 mod grant;
-mod listener;
+pub(crate) mod listener;
 mod name;
 mod plugin;
 mod resource;
-mod route;
+pub(crate) mod route;
 mod secret;
 mod tls;
 

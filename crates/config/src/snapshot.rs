@@ -4,13 +4,22 @@
 //! without the gateway's, and the other way round. Names are resolved: a route that names a plugin or cluster
 //! refers to one that exists.
 
+mod cluster;
+mod listener;
+mod matching;
+mod route;
+
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::secret::Secret;
+
+pub use cluster::*;
+pub use listener::*;
+pub use matching::*;
+pub use route::*;
 
 /// One whole configuration. Requests pin the one they started with.
 #[derive(Clone, Debug)]
@@ -27,80 +36,6 @@ pub struct Snapshot {
     pub plugins: BTreeMap<String, Arc<Plugin>>,
     /// By name.
     pub resources: BTreeMap<String, Arc<Resource>>,
-}
-
-/// An address that takes connections.
-#[derive(Clone, Debug)]
-pub struct Listener {
-    /// Unique.
-    pub name: String,
-    /// IP address and port; port 0 lets the system choose.
-    pub address: SocketAddr,
-    /// Bytes of a request's line and headers together; more is a 431.
-    pub header_bytes_max: usize,
-    /// Number of headers; more is a 431.
-    pub headers_max: usize,
-    /// Time for a whole head to arrive, from its first byte; later the connection is closed.
-    pub header_timeout: Duration,
-    /// A connection without a request is closed after this.
-    pub idle_timeout: Duration,
-    /// Open connections per worker; more wait in the kernel's queue.
-    pub connections_max: usize,
-}
-
-/// What happens to requests of one host and path. The most specific route wins: a named host before any host,
-/// an exact path before a prefix, a longer prefix before a shorter one.
-#[derive(Clone, Debug)]
-pub struct Route {
-    /// Unique.
-    pub name: String,
-    /// Lower-case host names without port; empty matches every host.
-    pub hosts: Vec<String>,
-    /// The path.
-    pub path: PathMatch,
-    /// Name of a cluster in the same snapshot.
-    pub cluster: String,
-    /// From the request's head to the last byte of the response; 504 before the response has begun.
-    pub timeout: Duration,
-    /// Names of plugins in the same snapshot, in the order in which they see the request.
-    pub plugins: Vec<String>,
-    /// Bytes of a request body; more is a 413.
-    pub request_body_bytes_max: u64,
-    /// Bytes of a body that one plugin may hold back while it pauses; more is a 413 (request) or 500 (response).
-    pub buffer_bytes_max: usize,
-}
-
-/// How a route matches the path, without its query.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PathMatch {
-    /// The whole path.
-    Exact(String),
-    /// Its beginning, byte by byte: `/a` matches `/ab`; write `/a/` for the folder.
-    Prefix(String),
-}
-
-/// Where requests go.
-#[derive(Clone, Debug)]
-pub struct Cluster {
-    /// Unique.
-    pub name: String,
-    /// Where the endpoints are.
-    pub target: ClusterTarget,
-    /// For a connection to an endpoint.
-    pub connect_timeout: Duration,
-    /// An idle connection is closed after this.
-    pub idle_timeout: Duration,
-    /// Idle connections kept per worker and endpoint.
-    pub idle_max: usize,
-}
-
-/// The two kinds of cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ClusterTarget {
-    /// `host:port`, tried round robin; the host is an IP address or a name resolved at connect time. Not empty.
-    Endpoints(Vec<String>),
-    /// Answers JSON with method, path and the headers it received.
-    BuiltinEcho,
 }
 
 /// A configured use of a module.

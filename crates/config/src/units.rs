@@ -44,6 +44,21 @@ impl Bounds {
         Bounds { min, default, max, unit: Unit::Time }
     }
 
+    /// The default of a duration.
+    pub(crate) const fn default_duration(self) -> Duration {
+        Duration::from_millis(self.default)
+    }
+
+    /// The default of a count or size, all of which fit.
+    pub(crate) const fn default_usize(self) -> usize {
+        self.default as usize
+    }
+
+    /// The same for bounds within 32 bits.
+    pub(crate) const fn default_u32(self) -> u32 {
+        self.default as u32
+    }
+
     /// The same bounds with another default, moved into them.
     pub(crate) fn or(self, default: u64) -> Self {
         Bounds { default: default.clamp(self.min, self.max), ..self }

@@ -66,20 +66,11 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
 #[cfg(test)]
 mod tests {
     use std::net::TcpStream;
-    use std::time::Duration;
 
     use super::*;
 
     fn listener(address: SocketAddr) -> Listener {
-        Listener {
-            name: "main".into(),
-            address,
-            header_bytes_max: 8192,
-            headers_max: 100,
-            header_timeout: Duration::from_secs(1),
-            idle_timeout: Duration::from_secs(1),
-            connections_max: 10,
-        }
+        Listener::new("main", address)
     }
 
     fn any_port() -> SocketAddr {

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use agw_config::{PathMatch, Route};
+use agw_config::{HostMatch, PathMatch, Route};
 
 use crate::limits::HOST_BYTES_MAX;
 
@@ -37,11 +37,13 @@ impl Router {
     pub(crate) fn build(routes: &[Arc<Route>]) -> Self {
         let mut router = Router::default();
         for (index, route) in routes.iter().enumerate() {
-            if route.hosts.is_empty() {
-                router.any_host.add(&route.path, index);
+            let matching = &route.matching;
+            if matching.hosts.is_empty() {
+                router.any_host.add(&matching.path, index);
             }
-            for host in &route.hosts {
-                router.hosts.entry(host.as_str().into()).or_default().add(&route.path, index);
+            for host in &matching.hosts {
+                let (HostMatch::Exact(host) | HostMatch::Suffix(host)) = host;
+                router.hosts.entry(host.as_str().into()).or_default().add(&matching.path, index);
             }
         }
         router.any_host.link();
@@ -76,7 +78,7 @@ impl Paths {
             PathMatch::Exact(text) => {
                 self.exact.entry(text.as_str().into()).or_insert(route);
             }
-            PathMatch::Prefix(text) => {
+            PathMatch::Prefix(text) | PathMatch::Regex(text) => {
                 if !self.prefixes.iter().any(|prefix| *prefix.text == **text) {
                     self.prefixes.push(Prefix { text: text.as_str().into(), route, parent: None });
                 }
@@ -128,21 +130,14 @@ fn host_of(authority: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use agw_config::{Forward, RouteMatch};
 
     use super::*;
 
     fn route(hosts: &[&str], path: PathMatch) -> Arc<Route> {
-        Arc::new(Route {
-            name: String::new(),
-            hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
-            path,
-            cluster: String::new(),
-            timeout: Duration::from_secs(1),
-            plugins: Vec::new(),
-            request_body_bytes_max: 0,
-            buffer_bytes_max: 0,
-        })
+        let hosts = hosts.iter().map(|host| HostMatch::Exact((*host).to_owned())).collect();
+        let matching = RouteMatch { hosts, ..RouteMatch::path(path) };
+        Arc::new(Route::new("", matching, Forward::to("c")))
     }
 
     fn exact(hosts: &[&str], path: &str) -> Arc<Route> {

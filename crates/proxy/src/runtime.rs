@@ -5,7 +5,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use agw_config::{Cluster, Route, Snapshot};
+use agw_config::{Cluster, Route, RouteAction, Snapshot};
 use agw_telemetry::Metrics;
 use agw_wasm::{LoadedPlugin, VmPools};
 use tokio::time::Instant;
@@ -90,8 +90,12 @@ impl RoutePlan {
         snapshot: &Snapshot,
         plugins: &HashMap<String, Arc<LoadedPlugin>>,
     ) -> Result<Self, RuntimeError> {
-        let Some(cluster) = snapshot.clusters.get(&route.cluster) else {
-            let (route, cluster) = (route.name.clone(), route.cluster.clone());
+        let wanted = match &route.action {
+            RouteAction::Forward(forward) => forward.clusters.first().map(|share| share.cluster.as_str()),
+            RouteAction::Redirect(_) | RouteAction::Respond(_) => None,
+        };
+        let Some(cluster) = wanted.and_then(|cluster| snapshot.clusters.get(cluster)) else {
+            let (route, cluster) = (route.name.clone(), wanted.unwrap_or_default().to_owned());
             return Err(RuntimeError::NoSuchCluster { route, cluster });
         };
         let find = |name: &String| {

@@ -14,6 +14,12 @@ pub(crate) const CONNECT_TIMEOUT: Bounds = Bounds::time(MS, SECOND, MINUTE);
 pub(crate) const IDLE_TIMEOUT: Bounds = Bounds::time(100 * MS, MINUTE, HOUR);
 pub(crate) const IDLE_CONNECTIONS: Bounds = Bounds::count(0, 64, 10_000);
 
+pub(crate) const DNS_REFRESH: Bounds = Bounds::time(100 * MS, 5 * SECOND, HOUR);
+pub(crate) const LIMIT_CONNECTIONS: Bounds = Bounds::count(1, 10_000, 1_000_000);
+pub(crate) const LIMIT_PENDING: Bounds = Bounds::count(0, 1024, 1_000_000);
+pub(crate) const LIMIT_REQUESTS: Bounds = Bounds::count(1, 10_000, 1_000_000);
+pub(crate) const LIMIT_RETRY_PERCENT: Bounds = Bounds::count(0, 20, 100);
+
 const ENDPOINTS_MAX: usize = 1000;
 
 pub(super) fn lower(item: &Item<'_>, unique: &mut Unique, mentions: &Mentions) -> Option<Cluster> {
@@ -23,11 +29,10 @@ pub(super) fn lower(item: &Item<'_>, unique: &mut Unique, mentions: &Mentions) -
         item.warning("no route uses this cluster", "Name it in a route, or remove it");
     }
     Some(Cluster {
-        name,
-        target: target(&fields)?,
         connect_timeout: fields.duration("connect_timeout", CONNECT_TIMEOUT),
         idle_timeout: fields.duration("idle_timeout", IDLE_TIMEOUT),
         idle_max: fields.usize("idle_connections", IDLE_CONNECTIONS),
+        ..Cluster::new(&name, target(&fields)?)
     })
 }
 

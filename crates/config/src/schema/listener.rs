@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::reader::{Fields, Item};
 use crate::schema::name::Unique;
 use crate::snapshot::Listener;
-use crate::units::{Bounds, HOUR, KIB, MIB, MINUTE, MS, SECOND};
+use crate::units::{Bounds, GIB, HOUR, KIB, MIB, MINUTE, MS, SECOND};
 
 const FIELDS: [&str; 3] = ["name", "address", "limits"];
 const LIMITS: [&str; 5] = ["header_bytes", "headers", "header_timeout", "idle_timeout", "connections"];
@@ -19,6 +19,13 @@ pub(crate) const HEADER_TIMEOUT: Bounds = Bounds::time(100 * MS, 10 * SECOND, 5 
 pub(crate) const IDLE_TIMEOUT: Bounds = Bounds::time(100 * MS, MINUTE, HOUR);
 pub(crate) const CONNECTIONS: Bounds = Bounds::count(1, 10_000, 1_000_000);
 
+/// Streams of one HTTP/2 connection.
+pub(crate) const HTTP2_STREAMS: Bounds = Bounds::count(1, 100, 100_000);
+pub(crate) const HTTP2_RESETS: Bounds = Bounds::count(1, 50, 100_000);
+pub(crate) const HTTP2_STREAM_WINDOW: Bounds = Bounds::bytes(64 * KIB - 1, 256 * KIB, 2 * GIB - 1);
+pub(crate) const HTTP2_CONNECTION_WINDOW: Bounds = Bounds::bytes(64 * KIB - 1, MIB, 2 * GIB - 1);
+pub(crate) const HTTP2_KEEPALIVE: Bounds = Bounds::time(100 * MS, 20 * SECOND, HOUR);
+
 pub(super) fn lower(items: &[Item<'_>]) -> Vec<Arc<Listener>> {
     let mut unique = Unique::default();
     let mut addresses = HashMap::new();
@@ -29,13 +36,12 @@ pub(super) fn lower(items: &[Item<'_>]) -> Vec<Arc<Listener>> {
         let address = address(&fields, &mut addresses);
         let limits = fields.group("limits", &LIMITS);
         listeners.push(Arc::new(Listener {
-            name,
-            address,
             header_bytes_max: limits.usize("header_bytes", HEADER_BYTES),
             headers_max: limits.usize("headers", HEADERS),
             header_timeout: limits.duration("header_timeout", HEADER_TIMEOUT),
             idle_timeout: limits.duration("idle_timeout", IDLE_TIMEOUT),
             connections_max: limits.usize("connections", CONNECTIONS),
+            ..Listener::new(&name, address)
         }));
     }
     listeners

@@ -7,14 +7,15 @@ use crate::problem::quoted;
 use crate::reader::{Fields, Item};
 use crate::schema::address::is_host;
 use crate::schema::name::{Mentions, Unique, check_reference};
-use crate::snapshot::{PathMatch, Route};
-use crate::units::{Bounds, GIB, HOUR, MIB, MS, SECOND};
+use crate::snapshot::{Forward, HostMatch, PathMatch, Route, RouteMatch};
+use crate::units::{Bounds, GIB, HOUR, MIB, MINUTE, MS, SECOND};
 
 const FIELDS: [&str; 6] = ["name", "match", "cluster", "timeout", "plugins", "limits"];
 const MATCH: [&str; 3] = ["hosts", "prefix", "path"];
 const LIMITS: [&str; 2] = ["request_body", "buffer"];
 
 pub(crate) const TIMEOUT: Bounds = Bounds::time(MS, 15 * SECOND, 24 * HOUR);
+pub(crate) const IDLE_TIMEOUT: Bounds = Bounds::time(100 * MS, 5 * MINUTE, 24 * HOUR);
 pub(crate) const REQUEST_BODY: Bounds = Bounds::bytes(0, 10 * MIB, 64 * GIB);
 pub(crate) const BUFFER: Bounds = Bounds::bytes(1, MIB, GIB);
 
@@ -45,14 +46,18 @@ fn route(item: &Item<'_>, unique: &mut Unique, matches: &mut Matches, mentions: 
     }
     let limits = fields.group("limits", &LIMITS);
     Some(Route {
-        name,
-        hosts,
-        path: path.unwrap_or(PathMatch::Prefix("/".to_owned())),
-        cluster: cluster.map(|(_, name)| name.to_owned()).unwrap_or_default(),
         timeout: fields.duration("timeout", TIMEOUT),
         plugins: plugins.into_iter().map(|(_, name)| name.to_owned()).collect(),
         request_body_bytes_max: limits.u64("request_body", REQUEST_BODY),
         buffer_bytes_max: limits.usize("buffer", BUFFER),
+        ..Route::new(
+            &name,
+            RouteMatch {
+                hosts: hosts.into_iter().map(HostMatch::Exact).collect(),
+                ..RouteMatch::path(path.unwrap_or(PathMatch::Prefix("/".to_owned())))
+            },
+            Forward::to(cluster.map(|(_, name)| name).unwrap_or_default()),
+        )
     })
 }
 
@@ -104,7 +109,7 @@ impl Matches {
     fn check(&mut self, item: &Item<'_>, hosts: &[String], path: &PathMatch) {
         let (exact, text) = match path {
             PathMatch::Exact(text) => (true, text),
-            PathMatch::Prefix(text) => (false, text),
+            PathMatch::Prefix(text) | PathMatch::Regex(text) => (false, text),
         };
         let any = [String::new()];
         for host in if hosts.is_empty() { &any } else { hosts } {

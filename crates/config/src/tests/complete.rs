@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::{accept, load_with, usual_files};
-use crate::{ClusterTarget, FailurePolicy, GrantedCommands, ModuleSource, PathMatch, RedisAddress, VmMode};
+use crate::{
+    ClusterTarget, FailurePolicy, GrantedCommands, HostMatch, ModuleSource, PathMatch, RedisAddress,
+    RouteAction, VmMode, WeightedCluster,
+};
 
 pub(super) const COMPLETE: &str = include_str!("complete.yaml");
 
@@ -22,13 +25,15 @@ fn every_field_of_the_complete_document_arrives() {
     assert_eq!(listener.idle_timeout, Duration::from_secs(30));
 
     let route = &snapshot.routes[0];
-    assert_eq!(route.hosts, ["api.example.com", "[::1]"]);
-    assert_eq!(route.path, PathMatch::Prefix("/limited/".to_owned()));
-    assert_eq!((route.name.as_str(), route.cluster.as_str()), ("limited", "backend"));
+    assert_eq!(route.matching.hosts, ["api.example.com", "[::1]"].map(|host| HostMatch::Exact(host.into())));
+    assert_eq!(route.matching.path, PathMatch::Prefix("/limited/".to_owned()));
+    assert_eq!(route.name, "limited");
+    let RouteAction::Forward(forward) = &route.action else { panic!("not forwarded") };
+    assert_eq!(forward.clusters, [WeightedCluster { cluster: "backend".to_owned(), weight: 1 }]);
     assert_eq!(route.plugins, ["rate-limit", "tag"]);
     assert_eq!(route.timeout, Duration::from_secs(20));
     assert_eq!((route.request_body_bytes_max, route.buffer_bytes_max), (1 << 20, 1 << 16));
-    assert_eq!(snapshot.routes[1].path, PathMatch::Exact("/exact".to_owned()));
+    assert_eq!(snapshot.routes[1].matching.path, PathMatch::Exact("/exact".to_owned()));
 
     let cluster = &snapshot.clusters["backend"];
     let endpoints = ["127.0.0.1:9000", "backend.internal:80", "[::1]:81"].map(str::to_owned).to_vec();

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use agw_config::{Cluster, ClusterTarget, PathMatch, Route};
+use agw_config::{Cluster, ClusterTarget, Forward, PathMatch, Route, RouteMatch};
 use agw_wasm::VmPools;
 use parking_lot::Mutex;
 
@@ -24,34 +24,12 @@ impl Write for Memory {
 /// `/echo` answers, `/stuck` goes to a server that accepts and says nothing.
 fn snapshot(stuck: SocketAddr) -> Arc<Snapshot> {
     let route = |name: &str| {
-        Arc::new(Route {
-            name: name.into(),
-            hosts: Vec::new(),
-            path: PathMatch::Prefix(format!("/{name}")),
-            cluster: name.into(),
-            timeout: Duration::from_secs(10),
-            plugins: Vec::new(),
-            request_body_bytes_max: 100,
-            buffer_bytes_max: 100,
-        })
+        let matching = RouteMatch::path(PathMatch::Prefix(format!("/{name}")));
+        let timeout = Duration::from_secs(10);
+        Arc::new(Route { timeout, ..Route::new(name, matching, Forward::to(name)) })
     };
-    let cluster = |name: &str, target| {
-        let second = Duration::from_secs(1);
-        let name = name.to_owned();
-        (
-            name.clone(),
-            Arc::new(Cluster { name, target, connect_timeout: second, idle_timeout: second, idle_max: 1 }),
-        )
-    };
-    let listener = Listener {
-        name: "main".into(),
-        address: ([127, 0, 0, 1], 0).into(),
-        header_bytes_max: 8192,
-        headers_max: 100,
-        header_timeout: Duration::from_secs(1),
-        idle_timeout: Duration::from_secs(10),
-        connections_max: 10,
-    };
+    let cluster = |name: &str, target| (name.to_owned(), Arc::new(Cluster::new(name, target)));
+    let listener = Listener::new("main", ([127, 0, 0, 1], 0).into());
     Arc::new(Snapshot {
         digest: String::new(),
         listeners: vec![Arc::new(listener)],

@@ -1,28 +1,14 @@
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use agw_config::{ClusterTarget, PathMatch};
+use agw_config::{ClusterTarget, Forward, PathMatch, RouteMatch};
 
 use super::*;
 
 fn snapshot(cluster: &str, plugins: &[&str]) -> Arc<Snapshot> {
-    let route = Route {
-        name: "r".into(),
-        hosts: Vec::new(),
-        path: PathMatch::Prefix("/".into()),
-        cluster: cluster.into(),
-        timeout: Duration::from_secs(1),
-        plugins: plugins.iter().map(|name| (*name).to_owned()).collect(),
-        request_body_bytes_max: 0,
-        buffer_bytes_max: 0,
-    };
-    let cluster = Cluster {
-        name: "c".into(),
-        target: ClusterTarget::BuiltinEcho,
-        connect_timeout: Duration::from_secs(1),
-        idle_timeout: Duration::from_secs(1),
-        idle_max: 1,
-    };
+    let matching = RouteMatch::path(PathMatch::Prefix("/".into()));
+    let plugins = plugins.iter().map(|name| (*name).to_owned()).collect();
+    let route = Route { plugins, ..Route::new("r", matching, Forward::to(cluster)) };
+    let cluster = Cluster::new("c", ClusterTarget::BuiltinEcho);
     Arc::new(Snapshot {
         digest: String::new(),
         listeners: Vec::new(),

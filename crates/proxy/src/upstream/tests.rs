@@ -24,12 +24,12 @@ async fn dead() -> String {
 }
 
 fn upstream(endpoints: &[&str]) -> Upstream {
+    let target = ClusterTarget::Endpoints(endpoints.iter().map(|text| (*text).to_owned()).collect());
     let cluster = Cluster {
-        name: "c".into(),
-        target: ClusterTarget::Endpoints(endpoints.iter().map(|text| (*text).to_owned()).collect()),
         connect_timeout: Duration::from_millis(500),
         idle_timeout: Duration::from_secs(5),
         idle_max: 2,
+        ..Cluster::new("c", target)
     };
     Upstream::new(&Arc::new(cluster), &TaskTracker::new())
 }

@@ -255,7 +255,7 @@ async fn a_changed_path_chooses_the_route_anew() {
 async fn a_changed_path_that_no_route_takes_is_a_404() {
     let guest = Guest::new().replaces("request_headers", REQUEST, ":path", "/nowhere");
     let mut setup = setup(mirror().await, vec![guest]).await;
-    setup.routes[0].path = agw_config::PathMatch::Prefix("/a".into());
+    setup.routes[0].matching.path = agw_config::PathMatch::Prefix("/a".into());
     setup.start().get("/a").await.assert(404, "route_not_found");
 }
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agw_config::{Cluster, ClusterTarget, Listener, PathMatch, Plugin, Route, Snapshot};
+use agw_config::{Cluster, ClusterTarget, Forward, Listener, PathMatch, Plugin, Route, RouteMatch, Snapshot};
 use agw_proxy::{Proxy, ProxyOptions, Runtime};
 use agw_telemetry::Metrics;
 use agw_wasm::{LoadedPlugin, VmPools};
@@ -33,25 +33,20 @@ pub struct Gateway {
 }
 
 pub fn route(name: &str, prefix: &str, cluster: &str) -> Route {
+    let matching = RouteMatch::path(PathMatch::Prefix(prefix.into()));
     Route {
-        name: name.into(),
-        hosts: Vec::new(),
-        path: PathMatch::Prefix(prefix.into()),
-        cluster: cluster.into(),
         timeout: Duration::from_secs(5),
-        plugins: Vec::new(),
         request_body_bytes_max: 4 << 20,
-        buffer_bytes_max: 1 << 20,
+        ..Route::new(name, matching, Forward::to(cluster))
     }
 }
 
 pub fn cluster(name: &str, target: ClusterTarget) -> Cluster {
     Cluster {
-        name: name.into(),
-        target,
         connect_timeout: Duration::from_millis(500),
         idle_timeout: Duration::from_secs(30),
         idle_max: 8,
+        ..Cluster::new(name, target)
     }
 }
 
@@ -68,13 +63,12 @@ impl Setup {
     fn with(target: ClusterTarget) -> Self {
         Setup {
             listener: Listener {
-                name: "main".into(),
-                address: ([127, 0, 0, 1], 0).into(),
                 header_bytes_max: 16 << 10,
                 headers_max: 100,
                 header_timeout: Duration::from_secs(5),
                 idle_timeout: Duration::from_secs(30),
                 connections_max: 100,
+                ..Listener::new("main", ([127, 0, 0, 1], 0).into())
             },
             routes: vec![route("all", "/", "upstream")],
             clusters: vec![cluster("upstream", target)],
