@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod load;
+mod pattern;
 mod problem;
 mod reader;
 mod redacted;
@@ -11,6 +12,7 @@ mod tree;
 mod units;
 
 pub use load::{Files, Loaded, Origin, load};
+pub use pattern::{search_pattern, whole_pattern};
 pub use problem::Problem;
 pub use redacted::redacted_json;
 pub use secret::Secret;

@@ -41,7 +41,7 @@ pub enum PathMatch {
     Exact(String),
     /// Its beginning, byte by byte: `/a` matches `/ab`; write `/a/` for the folder.
     Prefix(String),
-    /// The whole path: a regular expression as of the `regex` crate, anchored at both ends. It compiles.
+    /// The whole path: a regular expression for [`whole_pattern`](crate::whole_pattern). It compiles.
     Regex(String),
 }
 
@@ -65,6 +65,6 @@ pub enum ValueMatch {
     Exact(String),
     /// Beginning with this.
     Prefix(String),
-    /// Matched by this, anchored at both ends. It compiles.
+    /// Matched as a whole by this, a regular expression for [`whole_pattern`](crate::whole_pattern). It compiles.
     Regex(String),
 }

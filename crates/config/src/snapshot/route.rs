@@ -103,7 +103,7 @@ pub enum PathRewrite {
     Prefix(String),
     /// Each match of the pattern, with `$1` or `${name}` for its groups. It compiles.
     Regex {
-        /// As of the `regex` crate, not anchored.
+        /// For [`search_pattern`](crate::search_pattern): not anchored.
         pattern: String,
         /// What stands there afterwards.
         substitution: String,
