@@ -145,6 +145,11 @@ impl Lease {
         self.link.as_ref().map(|link| link.peer)
     }
 
+    /// The endpoint as the configuration names it.
+    pub(crate) fn endpoint_name(&self) -> &str {
+        self.endpoint.name()
+    }
+
     /// Sends one request.
     pub(crate) fn send(
         &mut self,
