@@ -28,7 +28,7 @@ use crate::head;
 use crate::limits::REPLY_GRACE;
 use crate::reply::{self, Problem, Reply};
 use crate::runtime::RouteState;
-use crate::upstream::{SendError, SendPolicy, echo};
+use crate::upstream::{SendError, echo};
 
 /// The stream is closed without an answer.
 #[derive(Debug, thiserror::Error)]
@@ -174,8 +174,7 @@ impl Exchange {
             };
         }
         let before = Instant::now();
-        let policy = SendPolicy { retry: None, hash: None, host_of_endpoint: false, deadline: self.deadline };
-        let sent = self.connection.before(self.deadline, route.upstream.send(request, &policy)).await;
+        let sent = self.connection.before(self.deadline, route.upstream.send(request)).await;
         let (response, lease) = match sent.ok_or(reply::ROUTE_TIMEOUT)? {
             Ok(answered) => answered,
             Err(error) => return Err(self.send_failed(&error)),

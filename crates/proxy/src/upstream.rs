@@ -8,7 +8,6 @@
 
 mod connect;
 mod echo;
-mod policy;
 mod pool;
 
 use std::cell::Cell;
@@ -16,7 +15,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use agw_config::{Cluster, ClusterTarget};
-use http::header::{HOST, HeaderValue};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -24,7 +22,6 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use self::connect::ConnectError;
 pub(crate) use self::echo::echo;
-pub(crate) use self::policy::SendPolicy;
 pub(crate) use self::pool::Lease;
 use self::pool::{Endpoint, Link};
 use crate::body::RequestBody;
@@ -79,14 +76,13 @@ impl Upstream {
         matches!(self.target, Target::Echo)
     }
 
-    /// Sends the request as `policy` says and waits for the response's head.
+    /// Sends the request and waits for the response's head.
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection that the request was sent on.
     pub(crate) async fn send(
         &self,
         mut request: Request<RequestBody>,
-        policy: &SendPolicy<'_>,
     ) -> Result<(Response<Incoming>, Lease), SendError> {
         let mut attempt = 1;
         loop {
@@ -96,11 +92,6 @@ impl Upstream {
                 Some(lease) => lease,
                 None => Box::pin(self.connect()).await?,
             };
-            if policy.host_of_endpoint
-                && let Ok(host) = HeaderValue::from_str(lease.endpoint_name())
-            {
-                request.headers_mut().insert(HOST, host);
-            }
             match lease.send(request).await {
                 Ok(response) => return Ok((response, lease)),
                 Err(mut error) => match error.take_message() {

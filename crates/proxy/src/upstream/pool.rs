@@ -145,11 +145,6 @@ impl Lease {
         self.link.as_ref().map(|link| link.peer)
     }
 
-    /// The endpoint as the configuration names it.
-    pub(crate) fn endpoint_name(&self) -> &str {
-        self.endpoint.name()
-    }
-
     /// Sends one request.
     pub(crate) fn send(
         &mut self,

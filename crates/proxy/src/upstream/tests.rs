@@ -42,15 +42,10 @@ fn request(body: RequestBody) -> Request<RequestBody> {
     request
 }
 
-fn policy() -> SendPolicy<'static> {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    SendPolicy { retry: None, hash: None, host_of_endpoint: false, deadline }
-}
-
 /// Sends one request and reads its response to the end.
 async fn exchange(upstream: &Upstream) -> Result<(String, SocketAddr), SendError> {
     let body = RequestBody::whole(bytes::Bytes::from_static(b"body"));
-    let (response, lease) = upstream.send(request(body), &policy()).await?;
+    let (response, lease) = upstream.send(request(body)).await?;
     let peer = lease.peer().unwrap();
     let bytes = response.into_body().collect().await.map_err(SendError::Exchange)?.to_bytes();
     lease.keep();
@@ -210,7 +205,7 @@ async fn a_lease_that_is_dropped_closes_its_connection() {
             let _ = stream.read_to_end(&mut rest).await;
         });
         let body = RequestBody::whole(bytes::Bytes::from_static(b"body"));
-        let (response, lease) = upstream.send(request(body), &policy()).await.unwrap();
+        let (response, lease) = upstream.send(request(body)).await.unwrap();
         drop(lease);
         drop(response);
         server.await.unwrap();
@@ -280,21 +275,4 @@ async fn the_echo_tells_what_it_received() {
         "body_bytes": 4,
     });
     assert_eq!(told, expected);
-}
-
-#[tokio::test]
-async fn the_host_becomes_the_endpoints_name_if_the_route_says_so() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let upstream = upstream(&[&format!("localhost:{port}")]);
-    let serve = async {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let text = read_request(&mut stream).await;
-        assert!(text.contains(&format!("host: localhost:{port}\r\n")), "{text}");
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
-    };
-    let policy = SendPolicy { host_of_endpoint: true, ..policy() };
-    let send = upstream.send(request(RequestBody::whole(bytes::Bytes::from_static(b"body"))), &policy);
-    let (sent, ()) = LocalSet::new().run_until(async { tokio::join!(send, serve) }).await;
-    assert!(sent.is_ok());
 }
