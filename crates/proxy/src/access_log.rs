@@ -34,7 +34,10 @@ pub(crate) struct Entry<'a> {
     pub(crate) duration_ms: Duration,
     pub(crate) request_bytes: u64,
     pub(crate) response_bytes: u64,
+    /// The endpoint that the request was last sent to.
     pub(crate) upstream: Option<SocketAddr>,
+    /// How often an endpoint was tried.
+    pub(crate) attempts: u32,
     pub(crate) request_id: &'a str,
     pub(crate) source: SocketAddr,
 }
@@ -255,6 +258,7 @@ mod tests {
             request_bytes: 0,
             response_bytes: 5,
             upstream: None,
+            attempts: 1,
             request_id: "id",
             source: ([127, 0, 0, 1], 9).into(),
         }

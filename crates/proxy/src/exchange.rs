@@ -8,7 +8,6 @@ mod filtered;
 mod plain;
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::SystemTime;
 
@@ -28,7 +27,7 @@ use crate::head;
 use crate::limits::REPLY_GRACE;
 use crate::reply::{self, Problem, Reply};
 use crate::runtime::RouteState;
-use crate::upstream::{SendError, echo};
+use crate::upstream::{SendError, SendPlan, Sent, Tries, echo};
 
 /// The stream is closed without an answer.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +51,7 @@ pub(crate) struct Exchange {
     details: Cow<'static, str>,
     flags: &'static str,
     response_bytes: u64,
-    upstream: Option<SocketAddr>,
+    tries: Tries,
     /// Whether the response went out whole, or why it did not is known.
     settled: bool,
 }
@@ -138,7 +137,7 @@ impl Exchange {
             details: Cow::Borrowed(""),
             flags: "",
             response_bytes: 0,
-            upstream: None,
+            tries: Tries::default(),
             settled: false,
         })
     }
@@ -174,13 +173,20 @@ impl Exchange {
             };
         }
         let before = Instant::now();
-        let sent = self.connection.before(self.deadline, route.upstream.send(request)).await;
-        let (response, lease) = match sent.ok_or(reply::ROUTE_TIMEOUT)? {
+        let plan = SendPlan {
+            retry: route.forward().and_then(|forward| forward.retry.as_ref()),
+            hash: None,
+            deadline: self.deadline,
+            endpoint_host: false,
+            upgrade: false,
+            tries: &self.tries,
+        };
+        let sent = self.connection.before(self.deadline, route.upstream.send(request, plan)).await;
+        let Sent { response, lease } = match sent.ok_or(reply::ROUTE_TIMEOUT)? {
             Ok(answered) => answered,
             Err(error) => return Err(self.send_failed(&error)),
         };
         route.stats.upstream_answered(before.elapsed());
-        self.upstream = lease.peer();
         let (parts, incoming) = response.into_parts();
         // The gateway asked for no upgrade, so 101 is no answer to its request.
         if parts.status.is_informational() {
@@ -278,7 +284,7 @@ impl Exchange {
         info.response_bytes = self.response_bytes;
         info.code_details = self.details.to_string();
         info.response_flags = self.flags;
-        info.upstream = self.upstream;
+        info.upstream = self.tries.peer();
     }
 }
 
@@ -306,7 +312,8 @@ impl Drop for Exchange {
             duration_ms: duration,
             request_bytes,
             response_bytes: self.response_bytes,
-            upstream: self.upstream,
+            upstream: self.tries.peer(),
+            attempts: self.tries.count(),
             request_id: self.request_id.to_str().unwrap_or_default(),
             source: self.connection.peer,
         });

@@ -5,7 +5,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use agw_config::{Cluster, Route, RouteAction, Snapshot};
+use agw_config::{Cluster, Forward, Route, RouteAction, Snapshot};
 use agw_telemetry::Metrics;
 use agw_wasm::{LoadedPlugin, VmPools};
 use tokio::time::Instant;
@@ -106,6 +106,18 @@ impl RoutePlan {
         };
         let plugins = route.plugins.iter().map(find).collect::<Result<_, _>>()?;
         Ok(RoutePlan { route: Arc::clone(route), cluster: Arc::clone(cluster), plugins })
+    }
+}
+
+// === impl RouteState ===
+
+impl RouteState {
+    /// How requests are forwarded, if they are.
+    pub(crate) fn forward(&self) -> Option<&Forward> {
+        match &self.route.action {
+            RouteAction::Forward(forward) => Some(forward),
+            RouteAction::Redirect(_) | RouteAction::Respond(_) => None,
+        }
     }
 }
 

@@ -8,20 +8,25 @@
 
 mod connect;
 mod echo;
+mod hash;
+mod plan;
 mod pool;
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use agw_config::{Cluster, ClusterTarget};
-use http::{Request, Response};
-use hyper::body::Incoming;
+use agw_config::{Cluster, ClusterTarget, UpstreamProtocol};
+use http::Request;
+use http::header::HOST;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use self::connect::ConnectError;
 pub(crate) use self::echo::echo;
+#[allow(unused_imports, reason = "routes compute no hash yet")]
+pub(crate) use self::hash::hash_of;
+pub(crate) use self::plan::{SendPlan, Sent, Tries};
 pub(crate) use self::pool::Lease;
 use self::pool::{Endpoint, Link};
 use crate::body::RequestBody;
@@ -76,6 +81,12 @@ impl Upstream {
         matches!(self.target, Target::Echo)
     }
 
+    /// Whether [`SendPlan::upgrade`] can be asked for: only HTTP/1.1 has it.
+    #[allow(dead_code, reason = "exchanges ask for no upgrade yet")]
+    pub(crate) fn can_upgrade(&self) -> bool {
+        self.cluster.protocol != UpstreamProtocol::Http2 && !self.is_echo()
+    }
+
     /// Sends the request and waits for the response's head.
     ///
     /// # Cancel safety
@@ -83,17 +94,25 @@ impl Upstream {
     pub(crate) async fn send(
         &self,
         mut request: Request<RequestBody>,
-    ) -> Result<(Response<Incoming>, Lease), SendError> {
+        plan: SendPlan<'_>,
+    ) -> Result<Sent, SendError> {
         let mut attempt = 1;
         loop {
             // After the first failure kept connections are suspect: all may have been closed at once.
-            let kept = if attempt == 1 { self.kept() } else { None };
+            let kept = if attempt == 1 && !plan.upgrade { self.kept() } else { None };
             let mut lease = match kept {
-                Some(lease) => lease,
-                None => Box::pin(self.connect()).await?,
+                Some(lease) => {
+                    plan.tries.begin();
+                    lease
+                }
+                None => Box::pin(self.connect(plan)).await?,
             };
+            plan.tries.sent_to(lease.peer());
+            if plan.endpoint_host {
+                request.headers_mut().insert(HOST, lease.host().clone());
+            }
             match lease.send(request).await {
-                Ok(response) => return Ok((response, lease)),
+                Ok(response) => return Ok(Sent { response, lease }),
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if attempt < UNSENT_ATTEMPTS_MAX => {
                         request = unsent;
@@ -115,14 +134,15 @@ impl Upstream {
     }
 
     /// A new connection to the first endpoint, from the one whose turn it is, that can be reached.
-    async fn connect(&self) -> Result<Lease, SendError> {
+    async fn connect(&self, plan: SendPlan<'_>) -> Result<Lease, SendError> {
         let mut last = ConnectError::NoEndpoint;
         if let Target::Endpoints { endpoints, next } = &self.target {
             for _ in 0..endpoints.len() {
                 let turn = next.get();
                 next.set(turn.wrapping_add(1));
                 let Some(endpoint) = endpoints.get(turn % endpoints.len()) else { break };
-                match self.connect_to(endpoint).await {
+                plan.tries.begin();
+                match self.connect_to(endpoint, plan.upgrade).await {
                     Ok(lease) => return Ok(lease),
                     Err(error) => {
                         tracing::debug!(cluster.name = %self.cluster.name, endpoint = endpoint.name(), %error,
@@ -135,12 +155,12 @@ impl Upstream {
         Err(SendError::Connect { cluster: self.cluster.name.clone(), last })
     }
 
-    async fn connect_to(&self, endpoint: &Rc<Endpoint>) -> Result<Lease, ConnectError> {
+    async fn connect_to(&self, endpoint: &Rc<Endpoint>, upgrade: bool) -> Result<Lease, ConnectError> {
         let timeout = self.cluster.connect_timeout;
         let (stream, peer) = tokio::time::timeout(timeout, connect::connect(endpoint.target(), timeout))
             .await
             .map_err(|_| ConnectError::Timeout)??;
-        let link = Link::establish(stream, peer, &self.tasks).await?;
+        let link = Link::establish(stream, peer, upgrade, &self.tasks).await?;
         Ok(Lease::new(Rc::clone(endpoint), link))
     }
 

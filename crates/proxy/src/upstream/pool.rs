@@ -5,13 +5,14 @@
 //! in mid-protocol never serves anybody else.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use agw_config::Cluster;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -28,6 +29,8 @@ use crate::connection::after;
 /// One address of a cluster.
 pub(crate) struct Endpoint {
     name: String,
+    /// The name as `Host`.
+    host: HeaderValue,
     target: Address,
     idle_timeout: Duration,
     idle_max: usize,
@@ -50,6 +53,7 @@ pub(crate) struct Link {
 /// A connection that serves one exchange.
 pub(crate) struct Lease {
     endpoint: Rc<Endpoint>,
+    peer: SocketAddr,
     link: Option<Link>,
 }
 
@@ -59,6 +63,8 @@ impl Endpoint {
     pub(crate) fn new(text: &str, cluster: &Cluster) -> Self {
         Endpoint {
             name: text.to_owned(),
+            // The configuration lets nothing else through.
+            host: HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("")),
             target: Address::parse(text),
             idle_timeout: cluster.idle_timeout,
             idle_max: cluster.idle_max,
@@ -81,7 +87,7 @@ impl Endpoint {
             let link = idle.pop()?.link;
             // One that is not ready has been closed, or still writes a request whose answer came early.
             if link.sender.is_ready() {
-                return Some(Lease { endpoint: Rc::clone(this), link: Some(link) });
+                return Some(Lease::new(Rc::clone(this), link));
             }
         }
     }
@@ -113,13 +119,15 @@ impl Link {
     pub(crate) async fn establish(
         stream: TcpStream,
         peer: SocketAddr,
+        upgrade: bool,
         tasks: &TaskTracker,
     ) -> Result<Self, ConnectError> {
         let (sender, connection) =
             http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(ConnectError::Handshake)?;
         let task = tasks.spawn_local(async move {
             // Whoever waits for a response learns of the error from hyper; an idle connection may just end.
-            if let Err(error) = connection.await {
+            let ended = if upgrade { connection.with_upgrades().await } else { connection.await };
+            if let Err(error) = ended {
                 tracing::debug!(%peer, %error, "upstream connection ended");
             }
         });
@@ -137,12 +145,17 @@ impl Drop for Link {
 
 impl Lease {
     pub(crate) fn new(endpoint: Rc<Endpoint>, link: Link) -> Self {
-        Lease { endpoint, link: Some(link) }
+        Lease { endpoint, peer: link.peer, link: Some(link) }
     }
 
     /// The endpoint's address.
-    pub(crate) fn peer(&self) -> Option<SocketAddr> {
-        self.link.as_ref().map(|link| link.peer)
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Name and port of the endpoint.
+    pub(crate) fn host(&self) -> &HeaderValue {
+        &self.endpoint.host
     }
 
     /// Sends one request.
@@ -168,5 +181,11 @@ impl Lease {
         if link.sender.is_ready() && idle.len() < self.endpoint.idle_max {
             idle.push(Idle { link, since: Instant::now() });
         }
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").field("peer", &self.peer).finish_non_exhaustive()
     }
 }

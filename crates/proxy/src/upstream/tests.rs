@@ -42,11 +42,17 @@ fn request(body: RequestBody) -> Request<RequestBody> {
     request
 }
 
+fn plan(tries: &Tries) -> SendPlan<'_> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    SendPlan { retry: None, hash: None, deadline, endpoint_host: false, upgrade: false, tries }
+}
+
 /// Sends one request and reads its response to the end.
 async fn exchange(upstream: &Upstream) -> Result<(String, SocketAddr), SendError> {
     let body = RequestBody::whole(bytes::Bytes::from_static(b"body"));
-    let (response, lease) = upstream.send(request(body)).await?;
-    let peer = lease.peer().unwrap();
+    let tries = Tries::default();
+    let Sent { response, lease } = upstream.send(request(body), plan(&tries)).await?;
+    let peer = lease.peer();
     let bytes = response.into_body().collect().await.map_err(SendError::Exchange)?.to_bytes();
     lease.keep();
     Ok((String::from_utf8(bytes.to_vec()).unwrap(), peer))
@@ -205,7 +211,8 @@ async fn a_lease_that_is_dropped_closes_its_connection() {
             let _ = stream.read_to_end(&mut rest).await;
         });
         let body = RequestBody::whole(bytes::Bytes::from_static(b"body"));
-        let (response, lease) = upstream.send(request(body)).await.unwrap();
+        let tries = Tries::default();
+        let Sent { response, lease } = upstream.send(request(body), plan(&tries)).await.unwrap();
         drop(lease);
         drop(response);
         server.await.unwrap();

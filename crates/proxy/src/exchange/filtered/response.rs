@@ -159,7 +159,7 @@ impl Exchange {
     /// Properties tell of the response while its filters run.
     fn show(&self, stream: &Stream, answer: &Answer) {
         let info = &mut stream.state().info;
-        info.upstream = self.upstream;
+        info.upstream = self.tries.peer();
         info.code_details.clear();
         info.code_details.push_str(&answer.details);
         info.response_flags = answer.flags;
