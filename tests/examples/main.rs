@@ -1,7 +1,9 @@
-//! Each folder of `examples/` does what its README says, with its own configuration; and so does `agw quickstart`.
+//! Each folder of `examples/` does what its README says, with its own configuration; and so do `agw quickstart` and
+//! `agw try`.
 
 mod document;
 mod header_filter;
 mod quickstart;
 mod rate_limit;
 mod session;
+mod try_filter;

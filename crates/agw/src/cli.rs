@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Serve a rate limit to try out: no files, no servers needed.
     Quickstart(QuickstartArgs),
+    /// Serve requests through an existing proxy-wasm filter, such as one built for Envoy.
+    Try(TryArgs),
 }
 
 /// `agw run`.
@@ -90,6 +92,47 @@ pub(crate) struct QuickstartArgs {
     pub(crate) print_config: bool,
 }
 
+/// `agw try`.
+#[derive(Debug, Args)]
+pub(crate) struct TryArgs {
+    /// The filter: a wasm file.
+    #[arg(value_name = "MODULE")]
+    pub(crate) module: PathBuf,
+    /// What the filter is configured with, as it stands.
+    #[arg(long, value_name = "STRING", conflicts_with = "plugin_config_file", allow_hyphen_values = true)]
+    pub(crate) plugin_config: Option<String>,
+    /// A file with what the filter is configured with.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plugin_config_file: Option<PathBuf>,
+    /// What the filter reads as its root id.
+    #[arg(long, value_name = "ID", default_value = "")]
+    pub(crate) root_id: String,
+    /// How often the filter stands in the chain, 1 to 64.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = RangedU64ValueParser::<u64>::new().range(1..=FILTERS_MAX))]
+    pub(crate) count: u64,
+    /// Address that takes requests.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+    /// Where requests go, as http://host:port [default: an echo inside this process]
+    // A string on purpose, as --redis.
+    #[arg(long, value_name = "URL")]
+    pub(crate) upstream: Option<String>,
+    /// A Redis server that the filter may use without restriction as the resource `redis`: redis://host:port/database
+    #[arg(long, value_name = "URL")]
+    pub(crate) redis: Option<String>,
+    /// A file with the password for --redis.
+    #[arg(long, value_name = "FILE", requires = "redis")]
+    pub(crate) redis_password_file: Option<PathBuf>,
+    /// Print the configuration that this would run, ready for `agw run --config FILE`, and exit.
+    #[arg(long)]
+    pub(crate) print_config: bool,
+}
+
+/// Of one request: a longer chain tells nothing new.
+const FILTERS_MAX: u64 = 64;
+
 /// The bounds of the rate-limit plugin.
 const LIMIT_MAX: u64 = 999_999_999_999_999;
 const WINDOW_MAX: u64 = 366 * 86_400;
@@ -152,6 +195,11 @@ mod tests {
             "agw quickstart --window 31622401",
             "agw quickstart --redis-password-file x",
             "agw quickstart --config x",
+            "agw try",
+            "agw try x --count 0",
+            "agw try x --count 65",
+            "agw try x --plugin-config a --plugin-config-file b",
+            "agw try x --redis-password-file y",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }
@@ -168,11 +216,12 @@ mod tests {
 
     #[test]
     fn every_command_that_serves_takes_the_same_options() {
-        for command in ["agw run --config x", "agw quickstart"] {
+        for command in ["agw run --config x", "agw quickstart", "agw try x"] {
             let line = format!("{command} --workers 3 --admin [::1]:1 --access-log off");
             let serve = match parse(&line) {
                 Ok(Command::Run(args)) => args.serve,
                 Ok(Command::Quickstart(args)) => args.serve,
+                Ok(Command::Try(args)) => args.serve,
                 other => panic!("{other:?}"),
             };
             assert_eq!((serve.workers().get(), serve.admin.to_string()), (3, "[::1]:1".to_owned()));

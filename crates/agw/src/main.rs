@@ -5,35 +5,39 @@ mod check;
 mod cli;
 mod document;
 mod gateway;
+mod log;
 mod modules;
+mod options;
 mod quickstart;
 mod resources;
 mod run;
+mod trial;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use agw_config::Problem;
 use anyhow::{Context, Result};
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
 
-use crate::cli::{CheckArgs, Cli, Command, QuickstartArgs, RunArgs};
+use crate::cli::{CheckArgs, Cli, Command, QuickstartArgs, RunArgs, TryArgs};
 use crate::document::Machine;
 use crate::run::Service;
+use crate::trial::Trial;
 
 /// What refers to this machine in a document.
 const MACHINE: Machine<'static> = Machine { builtin_modules: &modules::NAMES };
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_log();
+    log::start();
     // Before anything can open a TLS connection: with two providers in a process, the first handshake panics.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let outcome = match cli.command {
         Command::Run(args) => run(args),
         Command::Check(args) => check(&args),
         Command::Quickstart(args) => quickstart(&args),
+        Command::Try(args) => try_filter(&args),
     };
     match outcome {
         Ok(code) => code,
@@ -42,15 +46,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Lines go to standard error; `AGW_LOG` filters them, such as `debug` or `agw::guest=trace,info`.
-fn start_log() {
-    let filter = EnvFilter::try_from_env("AGW_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    // Colours are for people; in a file or a pipe they are noise.
-    let colours = io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colours);
-    log.with_target(false).init();
 }
 
 fn run(args: RunArgs) -> Result<ExitCode> {
@@ -89,6 +84,26 @@ fn quickstart(args: &QuickstartArgs) -> Result<ExitCode> {
         let Some((_, listen)) = addresses.first() else { return Ok(()) };
         let mut out = io::stderr().lock();
         writeln!(out, "\n{}\n", quickstart::curl_line(*listen, limit)).context("print the line to try")
+    })
+}
+
+fn try_filter(args: &TryArgs) -> Result<ExitCode> {
+    let trial = Trial::read(args)?;
+    let text = trial.document(args)?;
+    if args.print_config {
+        io::stdout().lock().write_all(text.as_bytes()).context("print the configuration")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let snapshot = match document::load_text(&text, "try", std::path::Path::new(""), &MACHINE) {
+        // Its warnings are about what was asked for: a grant without a prefix.
+        Ok(loaded) => loaded.snapshot,
+        Err(problems) => return refused(&problems),
+    };
+    trial.report(&snapshot, args.count, &mut io::stderr().lock()).context("print what the module is")?;
+    let service = Service { snapshot, serve: args.serve.clone(), cache_dir: modules::cache_dir() };
+    service.run(|addresses| {
+        let Some((_, listen)) = addresses.first() else { return Ok(()) };
+        writeln!(io::stderr().lock(), "\n{}\n", trial::curl_line(*listen)).context("print the line to try")
     })
 }
 

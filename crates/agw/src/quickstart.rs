@@ -1,34 +1,20 @@
 //! `agw quickstart`: a configuration that needs nothing but this binary.
 
 use std::net::SocketAddr;
-use std::path::Path;
-
-use serde_json::Value;
 
 use crate::cli::QuickstartArgs;
-
-/// Why the options make no configuration, and what to write instead. Never shows a URL, which may hold a password.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct BadOption {
-    option: &'static str,
-    message: &'static str,
-}
-
-impl std::fmt::Display for BadOption {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.option, self.message)
-    }
-}
-
-impl std::error::Error for BadOption {}
+use crate::options::{self, BadOption, quoted};
 
 /// The document that these options stand for: what runs, and what `--print-config` prints.
 ///
 /// # Errors
 /// An option that makes no sense. Names and numbers that only look right are left to the loader, which knows better.
 pub(crate) fn document(args: &QuickstartArgs) -> Result<String, BadOption> {
-    let store = store(args)?;
-    let upstream = upstream(args.upstream.as_deref())?;
+    let store = match &args.redis {
+        Some(url) => options::redis(url, args.redis_password_file.as_deref())?,
+        None => "    url: memory://quickstart\n".to_owned(),
+    };
+    let upstream = options::upstream(args.upstream.as_deref())?;
     Ok(format!(
         r#"# A rate limit to start from: `agw run --config FILE` serves it, `agw check --config FILE` checks it.
 version: 1
@@ -79,13 +65,7 @@ resources:
 
 /// The line to try, for the address that the listener really has.
 pub(crate) fn curl_line(listen: SocketAddr, limit: u64) -> String {
-    let mut reachable = listen;
-    if listen.ip().is_unspecified() {
-        reachable.set_ip(match listen {
-            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-        });
-    }
+    let reachable = options::reachable(listen);
     // A loop only shows something if it is short.
     let tries = limit.saturating_add(1).min(20);
     format!(
@@ -93,68 +73,13 @@ pub(crate) fn curl_line(listen: SocketAddr, limit: u64) -> String {
     )
 }
 
-/// The lines of the resource that say where it is, each with its newline.
-fn store(args: &QuickstartArgs) -> Result<String, BadOption> {
-    let bad = |message| BadOption { option: "--redis", message };
-    let Some(url) = &args.redis else { return Ok("    url: memory://quickstart\n".to_owned()) };
-    if url.contains('@') {
-        return Err(bad(
-            "the URL carries credentials; remove them, and name a file with --redis-password-file",
-        ));
-    }
-    if url.starts_with("rediss://") {
-        return Err(bad(
-            "TLS needs an authority to trust, which has no option here; write --print-config with \
-                        redis://, change the url to rediss:// and add tls: { ca: { file: PATH } }",
-        ));
-    }
-    if !url.starts_with("redis://") {
-        return Err(bad("write redis://host:port/database"));
-    }
-    let mut lines = format!("    url: {}\n", quoted(url));
-    if let Some(file) = &args.redis_password_file {
-        lines.push_str(&format!("    password: {{ file: {} }}\n", quoted(&absolute(file)?)));
-    }
-    Ok(lines)
-}
-
-/// Absolute: the printed document may be stored anywhere.
-fn absolute(file: &Path) -> Result<String, BadOption> {
-    let bad = |message| BadOption { option: "--redis-password-file", message };
-    let path =
-        std::path::absolute(file).map_err(|_| bad("the path cannot be made absolute; write it in full"))?;
-    path.into_os_string().into_string().map_err(|_| bad("the path is not UTF-8; rename the file"))
-}
-
-fn upstream(url: Option<&str>) -> Result<String, BadOption> {
-    let bad = |message| BadOption { option: "--upstream", message };
-    let Some(url) = url else { return Ok("builtin: echo".to_owned()) };
-    if url.contains('@') {
-        return Err(bad("the URL carries credentials; remove them"));
-    }
-    if url.starts_with("https://") {
-        return Err(bad("TLS to the upstream is not known yet; write http://host:port"));
-    }
-    let authority = url.strip_prefix("http://").unwrap_or(url);
-    let authority = authority.strip_suffix('/').unwrap_or(authority);
-    if authority.is_empty() || authority.contains(['/', '?', '#']) {
-        return Err(bad("write http://host:port, without a path"));
-    }
-    let has_port =
-        authority.rsplit_once(':').is_some_and(|(host, _)| !host.contains(':') || host.ends_with(']'));
-    let endpoint = if has_port { authority.to_owned() } else { format!("{authority}:80") };
-    Ok(format!("endpoints: [{}]", quoted(&endpoint)))
-}
-
-/// A JSON string, which is a YAML string whatever is in it.
-fn quoted(text: &str) -> String {
-    Value::from(text).to_string()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use agw_config::{ClusterTarget, GrantedCommands, Loaded, ModuleSource, PathMatch, RedisAddress, VmMode};
     use clap::Parser;
+    use serde_json::Value;
 
     use super::*;
     use crate::cli::{Cli, Command};

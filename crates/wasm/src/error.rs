@@ -21,6 +21,17 @@ pub enum LoadError {
     /// The bytes do not start with the magic number of wasm.
     #[error("the file is not a wasm module: it does not start with \\0asm")]
     NotWasm,
+    /// The bytes are a WebAssembly component, which proxy-wasm does not use.
+    #[error("the file is a WebAssembly component; build it as a core module, such as for wasm32-wasip1")]
+    Component,
+    /// A section cannot be read: the file is cut off or damaged.
+    #[error("the module cannot be read at byte {offset}: {message}")]
+    Malformed {
+        /// Where.
+        offset: usize,
+        /// The parser's words.
+        message: String,
+    },
     /// The bytes are not a valid module.
     #[error("compile the module")]
     Compile(#[source] wasmtime::Error),

@@ -21,6 +21,7 @@ mod status;
 mod cache;
 mod cpu_budget;
 mod engine;
+mod facts;
 mod module;
 mod plugin;
 
@@ -32,6 +33,7 @@ mod unbroken;
 pub use agw_foreign::Access;
 pub use engine::EngineOptions;
 pub use error::LoadError;
+pub use facts::ModuleFacts;
 pub use filter::{Filter, Verdict, Wants};
 pub use plugin::{HostOptions, LoadedPlugin, PluginHost, PluginStatus};
 pub use pool::{Opened, VmPools};

@@ -6,9 +6,9 @@ use wasmtime::{Engine, Extern, ExternType, Instance, InstancePre, Linker, Module
 
 use crate::cache;
 use crate::error::LoadError;
+use crate::facts::check_bytes;
 use crate::filter::Wants;
 use crate::hostcalls::{self, ENV};
-use crate::limits::MODULE_BYTES_MAX;
 use crate::shim;
 use crate::vm_data::VmData;
 
@@ -64,12 +64,7 @@ impl Linkers {
 impl CompiledModule {
     /// Compiles, or takes the compiled code from the cache. Takes from milliseconds to seconds: never on a worker.
     pub(crate) fn load(engine: &Engine, bytes: &[u8], cache_dir: Option<&Path>) -> Result<Self, LoadError> {
-        if bytes.len() > MODULE_BYTES_MAX {
-            return Err(LoadError::TooLarge { bytes: bytes.len(), max: MODULE_BYTES_MAX });
-        }
-        if !bytes.starts_with(b"\0asm") {
-            return Err(LoadError::NotWasm);
-        }
+        check_bytes(bytes)?;
         let module = cache::compile(engine, bytes, cache_dir)?;
         check_abi(&module)?;
         let allocator = check_exports(&module)?;
@@ -170,8 +165,9 @@ impl Import {
 }
 
 /// The marker is an export that says which version the module was built for. It is never called.
+pub(crate) const MARKER: &str = "proxy_abi_version_";
+
 fn check_abi(module: &Module) -> Result<(), LoadError> {
-    const MARKER: &str = "proxy_abi_version_";
     let mut found = None;
     for export in module.exports() {
         match export.name().strip_prefix(MARKER) {
