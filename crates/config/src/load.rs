@@ -1,5 +1,6 @@
 //! The way from text to a snapshot.
 
+use std::cell::Cell;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -60,7 +61,7 @@ pub fn load(text: &str, origin: &Origin, files: &dyn Files) -> Result<Loaded, Ve
             return Err(report.finish().0);
         }
     };
-    let context = Context { report, files, origin };
+    let context = Context { report, files, origin, patterns: Cell::new(0) };
     let snapshot = schema::lower(&context, &root, digest(text));
     let (problems, warnings) = context.report.finish();
     if problems.is_empty() { Ok(Loaded { snapshot, warnings }) } else { Err(problems) }

@@ -3,6 +3,7 @@
 //! Every method reports what is wrong and then gives a stand-in (a default, an empty string), so that one pass finds
 //! every problem. Stand-ins never leave the crate: a document with a problem yields no snapshot.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ pub(crate) struct Context<'a> {
     pub(crate) report: Report,
     pub(crate) files: &'a dyn Files,
     pub(crate) origin: &'a Origin,
+    /// How many regular expressions have been seen.
+    pub(crate) patterns: Cell<usize>,
 }
 
 /// A value and its place.
@@ -143,6 +146,18 @@ impl<'a> Item<'a> {
         items.iter().enumerate().map(child).collect()
     }
 
+    /// The items of a list that has one or more, but no more than so many. `what` they are, such as `methods`, and
+    /// what to do instead, as the end of a sentence.
+    pub(crate) fn list_of(&self, what: &str, max: usize, instead: &str) -> Vec<Item<'a>> {
+        let items = self.list();
+        let is_list = matches!(self.node.value, Value::List(_));
+        if is_list && (items.is_empty() || items.len() > max) {
+            let message = format!("the number of {what} is out of bounds");
+            self.problem(message, format!("Write 1 to {max} of them{instead}"));
+        }
+        items
+    }
+
     /// The non-empty strings of a list.
     pub(crate) fn texts(&self) -> Vec<(Item<'a>, &'a str)> {
         self.list().into_iter().filter_map(|item| item.text().map(|text| (item, text))).collect()
@@ -213,13 +228,14 @@ impl<'a> Fields<'a> {
         match found.len() {
             1 => found.pop(),
             0 => {
-                let names = names.join(" or ");
+                let names = joined(names, "or");
                 self.item
                     .problem(format!("one of the fields {names} is missing"), format!("Write {example}"));
                 None
             }
             _ => {
-                let names = names.join(" and ");
+                let names: Vec<_> = found.iter().map(|(name, _)| *name).collect();
+                let names = joined(&names, "and");
                 self.item.problem(format!("the fields {names} exclude each other"), "Keep one of them");
                 None
             }
@@ -262,6 +278,15 @@ impl Context<'_> {
     /// A path of the document, relative to its folder.
     pub(crate) fn resolve(&self, path: &str) -> std::path::PathBuf {
         self.origin.folder.join(Path::new(path))
+    }
+}
+
+/// `prefix, path or regex`.
+fn joined(names: &[&str], word: &str) -> String {
+    match names {
+        [] => String::new(),
+        [name] => (*name).to_owned(),
+        [names @ .., last] => format!("{} {word} {last}", names.join(", ")),
     }
 }
 

@@ -16,6 +16,7 @@ mod plugin;
 mod resource;
 pub(crate) mod route;
 mod secret;
+mod syntax;
 mod tls;
 
 use std::collections::BTreeMap;

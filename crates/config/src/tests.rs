@@ -1,10 +1,13 @@
 //! What documents mean, and what is said about those that mean nothing.
 
 mod bounds;
+mod clusters;
 mod complete;
+mod listeners;
 mod mutations;
 mod problems;
 mod references;
+mod routes;
 mod secrets;
 mod warnings;
 
@@ -61,6 +64,10 @@ fn usual_files() -> FakeFiles {
         .file("/etc/agw/ca.pem", PEM)
         .file("/etc/agw/client.pem", PEM)
         .file("/etc/agw/client.key", KEY)
+        .file("/etc/agw/server.pem", PEM)
+        .file("/run/secrets/server.key", KEY)
+        .variable("SERVER_PEM", PEM)
+        .variable("SERVER_KEY", KEY)
         .file("/run/secrets/redis", "hunter2\n")
         .variable("REDIS_PASSWORD", "hunter3")
 }
@@ -93,6 +100,49 @@ fn accept(text: &str) -> Snapshot {
         Ok(loaded) => loaded.snapshot,
         Err(found) => panic!("{:#?}\nof:\n{text}", lines(&found)),
     }
+}
+
+/// The problems of a document around one route, which begins in line 4, each without file and the route's path.
+fn route_problems(route: &str) -> Vec<String> {
+    shortened(problems(&with_route(route)), "agw.yaml:4: routes[0]")
+}
+
+/// The problems of a document around one cluster, in line 3.
+fn cluster_problems(cluster: &str) -> Vec<String> {
+    shortened(problems(&with_cluster(cluster)), "agw.yaml:3: clusters[0]")
+}
+
+/// The problems of a document around one listener, in line 2.
+fn listener_problems(listener: &str) -> Vec<String> {
+    shortened(problems(&with_listener(listener)), "agw.yaml:2: listeners[0]")
+}
+
+fn shortened(found: Vec<String>, place: &str) -> Vec<String> {
+    let short =
+        |problem: &String| problem.strip_prefix(place).map(|rest| rest.trim_start_matches('.').to_owned());
+    found.iter().map(|problem| short(problem).unwrap_or_else(|| problem.clone())).collect()
+}
+
+fn with_route(route: &str) -> String {
+    format!(
+        "version: 1\nlisteners: [{{ name: a, address: '[::1]:1' }}]\n\
+         clusters: [{{ name: c, builtin: echo }}, {{ name: d, endpoints: ['d:1'] }}]\n\
+         routes: [{{ name: r, {route} }}, {{ name: last, match: {{ path: /last }}, clusters: [{{ name: c }}, {{ name: d }}] }}]\n"
+    )
+}
+
+fn with_cluster(cluster: &str) -> String {
+    format!(
+        "version: 1\nlisteners: [{{ name: a, address: '[::1]:1' }}]\n\
+         clusters: [{{ name: c, {cluster} }}]\nroutes: [{{ name: r, match: {{ prefix: / }}, cluster: c }}]\n"
+    )
+}
+
+fn with_listener(listener: &str) -> String {
+    format!(
+        "version: 1\nlisteners: [{{ name: l, {listener} }}]\n\
+         clusters: [{{ name: c, builtin: echo }}]\nroutes: [{{ name: r, match: {{ prefix: / }}, cluster: c }}]\n"
+    )
 }
 
 /// A document around one plugin and one resource; the lines of the two begin at line 5 and below it.

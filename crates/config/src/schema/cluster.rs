@@ -1,14 +1,32 @@
 //! `clusters`: where requests go.
 
+pub(crate) mod health;
+
 use crate::problem::quoted;
 use crate::reader::{Fields, Item};
-use crate::schema::address;
 use crate::schema::name::{Mentions, Unique};
-use crate::snapshot::{Cluster, ClusterTarget};
+use crate::schema::{address, tls};
+use crate::snapshot::{Balance, Cluster, ClusterLimits, ClusterTarget, UpstreamProtocol};
 use crate::units::{Bounds, HOUR, MINUTE, MS, SECOND};
 
-const FIELDS: [&str; 6] =
-    ["name", "endpoints", "builtin", "connect_timeout", "idle_timeout", "idle_connections"];
+const FIELDS: [&str; 13] = [
+    "name",
+    "endpoints",
+    "builtin",
+    "protocol",
+    "tls",
+    "balance",
+    "dns_refresh",
+    "connect_timeout",
+    "idle_timeout",
+    "idle_connections",
+    "health",
+    "outlier",
+    "limits",
+];
+const LIMITS: [&str; 4] = ["connections", "pending", "requests", "retry_percent"];
+/// What makes sense only for endpoints.
+const OF_ENDPOINTS: [&str; 6] = ["protocol", "tls", "balance", "dns_refresh", "health", "outlier"];
 
 pub(crate) const CONNECT_TIMEOUT: Bounds = Bounds::time(MS, SECOND, MINUTE);
 pub(crate) const IDLE_TIMEOUT: Bounds = Bounds::time(100 * MS, MINUTE, HOUR);
@@ -28,12 +46,77 @@ pub(super) fn lower(item: &Item<'_>, unique: &mut Unique, mentions: &Mentions) -
     if !mentions.routed_clusters.contains(&name) {
         item.warning("no route uses this cluster", "Name it in a route, or remove it");
     }
+    let target = target(&fields);
+    let verification = fields.optional("tls").map(|item| tls::lower(&item));
+    let protocol = protocol(&fields, verification.is_some());
+    let balance = balance(&fields, mentions.hashed_clusters.contains(&name));
+    let health = fields.optional("health").and_then(|item| health::health(&item));
+    let outlier = fields.optional("outlier").and_then(|item| health::outlier(&item));
+    let limits = limits(&fields);
+    let target = target?;
+    if target == ClusterTarget::BuiltinEcho {
+        for item in OF_ENDPOINTS.iter().filter_map(|field| fields.optional(field)) {
+            item.problem("the built-in cluster has no such thing", "Remove the field, or write endpoints");
+        }
+    }
     Some(Cluster {
+        protocol,
+        tls: verification.flatten(),
+        balance,
+        dns_refresh: fields.duration("dns_refresh", DNS_REFRESH),
         connect_timeout: fields.duration("connect_timeout", CONNECT_TIMEOUT),
         idle_timeout: fields.duration("idle_timeout", IDLE_TIMEOUT),
         idle_max: fields.usize("idle_connections", IDLE_CONNECTIONS),
-        ..Cluster::new(&name, target(&fields)?)
+        health,
+        outlier,
+        limits,
+        ..Cluster::new(&name, target)
     })
+}
+
+fn protocol(fields: &Fields<'_>, tls: bool) -> UpstreamProtocol {
+    let protocols = [
+        ("http1", UpstreamProtocol::Http1),
+        ("http2", UpstreamProtocol::Http2),
+        ("auto", UpstreamProtocol::Auto),
+    ];
+    let Some(item) = fields.optional("protocol") else { return UpstreamProtocol::Http1 };
+    let protocol = item.choice(&protocols).unwrap_or(UpstreamProtocol::Http1);
+    if protocol == UpstreamProtocol::Auto && !tls {
+        item.problem(
+            "without TLS nothing tells which protocol an endpoint speaks",
+            format!("Write http1 or http2, or add tls: {}", tls::EXAMPLE),
+        );
+    }
+    protocol
+}
+
+/// `hashed`: whether a route to this cluster says what to hash.
+fn balance(fields: &Fields<'_>, hashed: bool) -> Balance {
+    let balances = [
+        ("round_robin", Balance::RoundRobin),
+        ("least_request", Balance::LeastRequest),
+        ("consistent_hash", Balance::ConsistentHash),
+    ];
+    let Some(item) = fields.optional("balance") else { return Balance::RoundRobin };
+    let balance = item.choice(&balances).unwrap_or(Balance::RoundRobin);
+    if balance == Balance::ConsistentHash && !hashed {
+        item.warning(
+            "no route to this cluster says what to hash: its requests go anywhere",
+            "Write hash: { client_address: true } in a route, or another balance",
+        );
+    }
+    balance
+}
+
+fn limits(fields: &Fields<'_>) -> ClusterLimits {
+    let limits = fields.group("limits", &LIMITS);
+    ClusterLimits {
+        connections_max: limits.usize("connections", LIMIT_CONNECTIONS),
+        pending_max: limits.usize("pending", LIMIT_PENDING),
+        requests_max: limits.usize("requests", LIMIT_REQUESTS),
+        retry_percent_max: limits.u32("retry_percent", LIMIT_RETRY_PERCENT),
+    }
 }
 
 fn target(fields: &Fields<'_>) -> Option<ClusterTarget> {
@@ -41,13 +124,8 @@ fn target(fields: &Fields<'_>) -> Option<ClusterTarget> {
     if field == "builtin" {
         return item.choice(&[("echo", ())]).map(|()| ClusterTarget::BuiltinEcho);
     }
-    let endpoints = item.texts();
-    if endpoints.is_empty() || endpoints.len() > ENDPOINTS_MAX {
-        item.problem(
-            "the number of endpoints is out of bounds",
-            format!("Write 1 to {ENDPOINTS_MAX} of them"),
-        );
-    }
+    let items = item.list_of("endpoints", ENDPOINTS_MAX, "");
+    let endpoints: Vec<_> = items.iter().filter_map(|item| item.text().map(|text| (item, text))).collect();
     let mut seen = std::collections::HashSet::new();
     for (item, endpoint) in &endpoints {
         if let Err(reason) = address::parse(endpoint, None) {

@@ -1,16 +1,20 @@
 //! `listeners`: addresses that take connections.
 
+pub(crate) mod forwarded;
+mod tls;
+
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use crate::reader::{Fields, Item};
 use crate::schema::name::Unique;
-use crate::snapshot::Listener;
+use crate::snapshot::{Http2Limits, Listener, Protocols};
 use crate::units::{Bounds, GIB, HOUR, KIB, MIB, MINUTE, MS, SECOND};
 
-const FIELDS: [&str; 3] = ["name", "address", "limits"];
+const FIELDS: [&str; 7] = ["name", "address", "tls", "protocols", "forwarded", "limits", "http2"];
 const LIMITS: [&str; 5] = ["header_bytes", "headers", "header_timeout", "idle_timeout", "connections"];
+const HTTP2: [&str; 5] = ["streams", "resets", "stream_window", "connection_window", "keepalive"];
 
 /// The HTTP library's own buffer is at least 8 KiB.
 pub(crate) const HEADER_BYTES: Bounds = Bounds::bytes(8 * KIB, 64 * KIB, MIB);
@@ -35,16 +39,49 @@ pub(super) fn lower(items: &[Item<'_>]) -> Vec<Arc<Listener>> {
         let name = unique.name(&fields);
         let address = address(&fields, &mut addresses);
         let limits = fields.group("limits", &LIMITS);
+        let protocols = protocols(&fields);
         listeners.push(Arc::new(Listener {
             header_bytes_max: limits.usize("header_bytes", HEADER_BYTES),
             headers_max: limits.usize("headers", HEADERS),
             header_timeout: limits.duration("header_timeout", HEADER_TIMEOUT),
             idle_timeout: limits.duration("idle_timeout", IDLE_TIMEOUT),
             connections_max: limits.usize("connections", CONNECTIONS),
+            tls: fields.optional("tls").and_then(|item| tls::lower(&item)),
+            protocols,
+            forwarded: forwarded::lower(&fields, address.ip().is_loopback()),
+            http2: http2(&fields, protocols),
             ..Listener::new(&name, address)
         }));
     }
     listeners
+}
+
+fn protocols(fields: &Fields<'_>) -> Protocols {
+    let Some(item) = fields.optional("protocols") else { return Protocols { http1: true, http2: true } };
+    let mut protocols = Protocols { http1: false, http2: false };
+    for item in item.list_of("protocols", 2, ": http1 and http2") {
+        let Some(http2) = item.choice(&[("http1", false), ("http2", true)]) else { continue };
+        let protocol = if http2 { &mut protocols.http2 } else { &mut protocols.http1 };
+        if *protocol {
+            item.problem("the protocol is listed twice", "Remove one of the two");
+        }
+        *protocol = true;
+    }
+    protocols
+}
+
+fn http2(fields: &Fields<'_>, protocols: Protocols) -> Http2Limits {
+    if let Some(item) = fields.optional("http2").filter(|_| protocols.http1 && !protocols.http2) {
+        item.warning("HTTP/2 is off, so this has no effect", "Add http2 to protocols, or remove the field");
+    }
+    let http2 = fields.group("http2", &HTTP2);
+    Http2Limits {
+        streams_max: http2.u32("streams", HTTP2_STREAMS),
+        resets_max: http2.usize("resets", HTTP2_RESETS),
+        stream_window: http2.u32("stream_window", HTTP2_STREAM_WINDOW),
+        connection_window: http2.u32("connection_window", HTTP2_CONNECTION_WINDOW),
+        keepalive: http2.duration("keepalive", HTTP2_KEEPALIVE),
+    }
 }
 
 fn address(fields: &Fields<'_>, seen: &mut HashMap<SocketAddr, String>) -> SocketAddr {

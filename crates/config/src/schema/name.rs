@@ -59,6 +59,10 @@ pub(super) struct Mentions {
     pub(super) plugins: BTreeSet<String>,
     /// Named by a route.
     pub(super) routed_clusters: BTreeSet<String>,
+    /// Named by a route that says what to hash.
+    pub(super) hashed_clusters: BTreeSet<String>,
+    /// Those that use a consistent hash.
+    pub(super) consistent_clusters: BTreeSet<String>,
     /// Named by a route.
     pub(super) routed_plugins: BTreeSet<String>,
     /// Named by a grant.
@@ -72,14 +76,52 @@ impl Mentions {
             collect(root, path, &mut found);
             found
         };
+        let consistent = |cluster: &&Node| {
+            let balance = Value::Text("consistent_hash".to_owned());
+            field(cluster, "balance").is_some_and(|node| node.value == balance)
+        };
         Mentions {
             clusters: texts(&["clusters", "name"]),
             plugins: texts(&["plugins", "name"]),
-            routed_clusters: texts(&["routes", "cluster"]),
+            routed_clusters: clusters_of(items(root, "routes")),
+            hashed_clusters: clusters_of(
+                items(root, "routes").filter(|route| field(route, "hash").is_some()),
+            ),
+            consistent_clusters: items(root, "clusters")
+                .filter(consistent)
+                .fold(BTreeSet::new(), |found, cluster| and_texts(found, cluster, &["name"])),
             routed_plugins: texts(&["routes", "plugins"]),
             granted_plugins: texts(&["resources", "grants", "plugin"]),
         }
     }
+}
+
+/// The clusters that these routes name, alone or as a share.
+fn clusters_of<'a>(routes: impl Iterator<Item = &'a Node>) -> BTreeSet<String> {
+    routes.fold(BTreeSet::new(), |found, route| {
+        let found = and_texts(found, route, &["cluster"]);
+        and_texts(found, route, &["clusters", "name"])
+    })
+}
+
+fn and_texts(mut found: BTreeSet<String>, node: &Node, path: &[&str]) -> BTreeSet<String> {
+    collect(node, path, &mut found);
+    found
+}
+
+/// The items of a section.
+fn items<'a>(root: &'a Node, section: &str) -> impl Iterator<Item = &'a Node> {
+    let items = match field(root, section).map(|node| &node.value) {
+        Some(Value::List(items)) => items.as_slice(),
+        _ => &[],
+    };
+    items.iter()
+}
+
+/// A field of a mapping.
+fn field<'a>(node: &'a Node, name: &str) -> Option<&'a Node> {
+    let Value::Mapping(entries) = &node.value else { return None };
+    entries.iter().find(|entry| entry.key == name).map(|entry| &entry.node)
 }
 
 /// Collects the strings at a path of field names, going through every list on the way.

@@ -1,25 +1,42 @@
-//! `routes`: what happens to requests of one host and path.
+//! `routes`: which requests these are, what answers them, and within which limits.
 
-use std::collections::HashMap;
+mod forward;
+mod matching;
+pub(crate) mod reply;
+pub(crate) mod retry;
+mod rewrite;
+
 use std::sync::Arc;
 
-use crate::problem::quoted;
 use crate::reader::{Fields, Item};
-use crate::schema::address::is_host;
 use crate::schema::name::{Mentions, Unique, check_reference};
-use crate::snapshot::{Forward, HostMatch, PathMatch, Route, RouteMatch};
+use crate::snapshot::{Forward, PathMatch, Route, RouteAction, RouteMatch};
 use crate::units::{Bounds, GIB, HOUR, MIB, MINUTE, MS, SECOND};
+use matching::Matches;
 
-const FIELDS: [&str; 6] = ["name", "match", "cluster", "timeout", "plugins", "limits"];
-const MATCH: [&str; 3] = ["hosts", "prefix", "path"];
+const FIELDS: [&str; 14] = [
+    "name",
+    "match",
+    "cluster",
+    "clusters",
+    "redirect",
+    "respond",
+    "rewrite",
+    "retry",
+    "hash",
+    "upgrades",
+    "timeout",
+    "idle_timeout",
+    "plugins",
+    "limits",
+];
+const ACTIONS: [&str; 4] = ["cluster", "clusters", "redirect", "respond"];
 const LIMITS: [&str; 2] = ["request_body", "buffer"];
 
 pub(crate) const TIMEOUT: Bounds = Bounds::time(MS, 15 * SECOND, 24 * HOUR);
 pub(crate) const IDLE_TIMEOUT: Bounds = Bounds::time(100 * MS, 5 * MINUTE, 24 * HOUR);
 pub(crate) const REQUEST_BODY: Bounds = Bounds::bytes(0, 10 * MIB, 64 * GIB);
 pub(crate) const BUFFER: Bounds = Bounds::bytes(1, MIB, GIB);
-
-const PATH_BYTES_MAX: usize = 4096;
 
 pub(super) fn lower(items: &[Item<'_>], mentions: &Mentions) -> Vec<Arc<Route>> {
     let mut unique = Unique::default();
@@ -30,97 +47,50 @@ pub(super) fn lower(items: &[Item<'_>], mentions: &Mentions) -> Vec<Arc<Route>> 
 fn route(item: &Item<'_>, unique: &mut Unique, matches: &mut Matches, mentions: &Mentions) -> Option<Route> {
     let fields = item.fields(&FIELDS)?;
     let name = unique.name(&fields);
-    let matching = fields.required("match", "{ prefix: / }").and_then(|item| item.fields(&MATCH));
-    let hosts = matching.as_ref().map(hosts).unwrap_or_default();
-    let path = matching.as_ref().and_then(path);
-    if let (Some(matching), Some(path)) = (&matching, &path) {
-        matches.check(&matching.item, &hosts, path);
-    }
-    let cluster = fields.required("cluster", "NAME").and_then(|item| item.text().map(|name| (item, name)));
-    if let Some((item, name)) = &cluster {
-        check_reference(item, name, "cluster", &mentions.clusters);
-    }
+    let matching = fields.required("match", "{ prefix: / }");
+    let matching = matching.and_then(|item| matching::lower(&item, matches));
+    let timeout = fields.duration("timeout", TIMEOUT);
+    // A match with problems of its own causes no follow-on problem in a rewrite.
+    let prefixed = matching.as_ref().is_none_or(|matching| matches!(matching.path, PathMatch::Prefix(_)));
+    let action = action(&fields, &Surroundings { mentions, prefixed, timeout });
     let plugins = fields.optional("plugins").map(|item| item.texts()).unwrap_or_default();
     for (item, name) in &plugins {
         check_reference(item, name, "plugin", &mentions.plugins);
     }
     let limits = fields.group("limits", &LIMITS);
+    let anything = || RouteMatch::path(PathMatch::Prefix("/".to_owned()));
     Some(Route {
-        timeout: fields.duration("timeout", TIMEOUT),
+        timeout,
+        idle_timeout: fields.duration("idle_timeout", IDLE_TIMEOUT),
         plugins: plugins.into_iter().map(|(_, name)| name.to_owned()).collect(),
         request_body_bytes_max: limits.u64("request_body", REQUEST_BODY),
         buffer_bytes_max: limits.usize("buffer", BUFFER),
-        ..Route::new(
-            &name,
-            RouteMatch {
-                hosts: hosts.into_iter().map(HostMatch::Exact).collect(),
-                ..RouteMatch::path(path.unwrap_or(PathMatch::Prefix("/".to_owned())))
-            },
-            Forward::to(cluster.map(|(_, name)| name).unwrap_or_default()),
-        )
+        ..Route::new(&name, matching.unwrap_or_else(anything), action.unwrap_or_else(|| Forward::to("")))
     })
 }
 
-/// Lower-case names without port. An IPv6 address stands in brackets, as in the Host header.
-fn hosts(matching: &Fields<'_>) -> Vec<String> {
-    let Some(list) = matching.optional("hosts") else { return Vec::new() };
-    let hosts = list.texts();
-    if hosts.is_empty() {
-        list.problem("no host is named", "Name a host, or remove the field to match every host");
-    }
-    for (item, host) in &hosts {
-        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-        let valid = match bare {
-            Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-            None => !host.contains(':') && is_host(host),
-        };
-        if !valid {
-            item.problem(
-                format!("{} is not a host name", quoted(host)),
-                "Write it without scheme, port and wildcard, such as api.example.com",
-            );
-        }
-    }
-    hosts.into_iter().map(|(_, host)| host.to_ascii_lowercase()).collect()
+/// What an action's own fields depend on.
+struct Surroundings<'a> {
+    mentions: &'a Mentions,
+    /// Whether the route matches by prefix.
+    prefixed: bool,
+    /// The route's.
+    timeout: std::time::Duration,
 }
 
-fn path(matching: &Fields<'_>) -> Option<PathMatch> {
-    let (field, item) = matching.one_of(&["prefix", "path"], "prefix: /")?;
-    let path = item.text()?;
-    let printable = path.bytes().all(|byte| byte.is_ascii_graphic());
-    if !path.starts_with('/') || !printable || path.contains(['?', '#']) || path.len() > PATH_BYTES_MAX {
+fn action(fields: &Fields<'_>, surroundings: &Surroundings<'_>) -> Option<RouteAction> {
+    let (field, item) = fields.one_of(&ACTIONS, "cluster: NAME")?;
+    if matches!(field, "cluster" | "clusters") {
+        return Some(RouteAction::Forward(forward::lower(fields, &item, surroundings)));
+    }
+    for item in forward::FIELDS.iter().filter_map(|field| fields.optional(field)) {
         item.problem(
-            format!("{} is not a path", quoted(path)),
-            "Begin it with a slash; no query, no fragment, no blanks; percent-encode what is not ASCII",
+            format!("the gateway answers itself with {field}, so this has no effect"),
+            "Remove the field, or write cluster: NAME",
         );
     }
-    let path = path.to_owned();
-    Some(if field == "path" { PathMatch::Exact(path) } else { PathMatch::Prefix(path) })
-}
-
-/// Host, whether the path is exact, and the path, with the place that said so first.
-#[derive(Default)]
-struct Matches {
-    paths: HashMap<(String, bool, String), String>,
-}
-
-impl Matches {
-    /// Two routes that match alike leave it to chance which one serves.
-    fn check(&mut self, item: &Item<'_>, hosts: &[String], path: &PathMatch) {
-        let (exact, text) = match path {
-            PathMatch::Exact(text) => (true, text),
-            PathMatch::Prefix(text) | PathMatch::Regex(text) => (false, text),
-        };
-        let any = [String::new()];
-        for host in if hosts.is_empty() { &any } else { hosts } {
-            let key = (host.clone(), exact, text.clone());
-            if let Some(first) = self.paths.get(&key) {
-                let host = if host.is_empty() { "every host".to_owned() } else { quoted(host) };
-                let message = format!("{host} and {} are matched twice, first at {first}", quoted(text));
-                item.problem(message, "Change the host or the path, or remove one of the two");
-            } else {
-                self.paths.insert(key, item.path.clone());
-            }
-        }
+    match field {
+        "redirect" => reply::redirect(&item, surroundings.prefixed).map(RouteAction::Redirect),
+        _ => reply::respond(&item).map(RouteAction::Respond),
     }
 }

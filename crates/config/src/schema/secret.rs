@@ -2,8 +2,12 @@
 //!
 //! No message here shows a value, nor anything that may be one by mistake.
 
+use std::path::PathBuf;
+
 use crate::problem::{quoted, quoted_path};
 use crate::reader::Item;
+use crate::secret::Secret;
+use crate::snapshot::Pem;
 use crate::tree::Value;
 
 const SECRET_BYTES_MAX: usize = 64 * 1024;
@@ -12,7 +16,7 @@ const PEM_BYTES_MAX: usize = 1024 * 1024;
 /// A secret. One newline at the end of a file is not part of it.
 pub(super) fn secret(item: &Item<'_>) -> Option<Vec<u8>> {
     let (reference, mut bytes) = resolve(item, SECRET_BYTES_MAX)?;
-    if reference.is_file {
+    if reference.file.is_some() {
         for end in [b'\n', b'\r'] {
             if bytes.last() == Some(&end) {
                 bytes.pop();
@@ -26,8 +30,8 @@ pub(super) fn secret(item: &Item<'_>) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// PEM text with at least one block of this kind, such as `CERTIFICATE`.
-pub(super) fn pem(item: &Item<'_>, kind: &str) -> Option<Vec<u8>> {
+/// PEM text with at least one block of this kind, such as `CERTIFICATE`, and the file that it came from.
+pub(super) fn pem(item: &Item<'_>, kind: &str) -> Option<Pem> {
     let (reference, bytes) = resolve(item, PEM_BYTES_MAX)?;
     let text = String::from_utf8_lossy(&bytes);
     let has_block = text.lines().any(|line| {
@@ -39,32 +43,32 @@ pub(super) fn pem(item: &Item<'_>, kind: &str) -> Option<Vec<u8>> {
         item.problem(message, format!("Name a file with -----BEGIN {kind}-----"));
         return None;
     }
-    Some(bytes)
+    Some(Pem { text: Secret::new(bytes), file: reference.file })
 }
 
 /// A reference, as messages may show it.
 struct Reference {
     shown: String,
-    is_file: bool,
+    file: Option<PathBuf>,
 }
 
 fn resolve(item: &Item<'_>, bytes_max: usize) -> Option<(Reference, Vec<u8>)> {
     let (is_file, target) = reference(item)?;
     let files = item.context.files;
-    let (shown, found) = if is_file {
+    let (shown, file, found) = if is_file {
         let path = item.context.resolve(target);
-        let shown = format!("the file {}", quoted_path(&path));
-        (shown, files.read(&path).map_err(|reason| format!("cannot be read: {reason}")))
+        let found = files.read(&path).map_err(|reason| format!("cannot be read: {reason}"));
+        (format!("the file {}", quoted_path(&path)), Some(path), found)
     } else {
-        let shown = format!("the environment variable {}", quoted(target));
-        (shown, files.env(target).map(String::into_bytes).ok_or_else(|| "is not set".to_owned()))
+        let found = files.env(target).map(String::into_bytes).ok_or_else(|| "is not set".to_owned());
+        (format!("the environment variable {}", quoted(target)), None, found)
     };
     match found {
         Ok(bytes) if bytes.len() > bytes_max => {
             item.problem(format!("{shown} is too long"), format!("Keep it within {bytes_max} bytes"));
             None
         }
-        Ok(bytes) => Some((Reference { shown, is_file }, bytes)),
+        Ok(bytes) => Some((Reference { shown, file }, bytes)),
         Err(reason) => {
             item.problem(format!("{shown} {reason}"), "Create it, or correct the reference");
             None

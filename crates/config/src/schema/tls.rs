@@ -1,9 +1,8 @@
-//! `tls` of a resource.
+//! `tls` towards a server: of resources and clusters.
 
 use crate::problem::quoted;
 use crate::reader::Item;
 use crate::schema::{address, secret};
-use crate::secret::Secret;
 use crate::snapshot::{ClientCertificate, Tls};
 
 const FIELDS: [&str; 4] = ["ca", "server_name", "client_certificate", "client_key"];
@@ -17,10 +16,7 @@ pub(super) fn lower(item: &Item<'_>) -> Option<Tls> {
     let server_name = fields.optional("server_name").and_then(|item| {
         let name = item.text()?;
         if !address::is_host(name) {
-            item.problem(
-                format!("{} is not a host name", quoted(name)),
-                "Write a name such as redis.internal",
-            );
+            item.problem(format!("{} is not a host name", quoted(name)), "Write a name such as api.internal");
         }
         Some(name.to_owned())
     });
@@ -31,7 +27,8 @@ pub(super) fn lower(item: &Item<'_>) -> Option<Tls> {
     }
     let chain = chain.and_then(|item| secret::pem(&item, "CERTIFICATE"));
     let key = key.and_then(|item| secret::pem(&item, "PRIVATE KEY"));
-    let client =
-        chain.zip(key).map(|(chain_pem, key)| ClientCertificate { chain_pem, key_pem: Secret::new(key) });
-    Some(Tls { ca_pem: ca_pem?, server_name, client })
+    let client = chain
+        .zip(key)
+        .map(|(chain, key)| ClientCertificate { chain_pem: chain.text.expose().to_vec(), key_pem: key.text });
+    Some(Tls { ca_pem: ca_pem?.text.expose().to_vec(), server_name, client })
 }

@@ -14,8 +14,10 @@ fn base() -> Value {
     json!({
         "version": 1,
         "listeners": [{ "name": "http", "address": "127.0.0.1:0" }],
-        "routes": [{ "name": "all", "match": { "prefix": "/" }, "cluster": "c", "plugins": ["p"] }],
-        "clusters": [{ "name": "c", "builtin": "echo" }],
+        "routes": [{ "name": "all", "match": { "prefix": "/" }, "cluster": "c", "plugins": ["p"], "retry": {} }],
+        "clusters": [{
+            "name": "c", "endpoints": ["127.0.0.1:9000"], "health": { "path": "/" }, "outlier": {},
+        }],
         "plugins": [{ "name": "p", "module": { "builtin": "rate-limit" } }],
         "resources": [{
             "name": "r", "type": "redis", "endpoint": "127.0.0.1:6379",
@@ -50,6 +52,16 @@ fn document(section: Section, field: &str, value: &Value) -> Value {
     }
     if (section, field) == (Section::Plugin, "reload_backoff.max") {
         set("/plugins/0/reload_backoff/base".to_owned(), json!("1ms"));
+    }
+    match (section, field) {
+        (Section::Route, "retry.backoff.max") => set("/routes/0/retry/backoff/base".to_owned(), json!("1ms")),
+        (Section::Cluster, "health.statuses.to") => {
+            set("/clusters/0/health/statuses/from".to_owned(), json!(100));
+        }
+        (Section::Cluster, "outlier.ejection_time_max") => {
+            set("/clusters/0/outlier/ejection_time".to_owned(), json!("10ms"));
+        }
+        _ => {}
     }
     document
 }
@@ -124,6 +136,12 @@ fn a_default_gives_way_to_a_smaller_or_larger_neighbour() {
     assert_eq!(shown(&value, Section::Resource, "pool.leased", Unit::Count), 0);
     let value = document(Section::Resource, "limits.call_timeout", &json!("1m"));
     assert_eq!(shown(&value, Section::Resource, "limits.call_timeout_max", Unit::Time), 60_000);
+    let value = document(Section::Route, "retry.backoff.base", &json!("1m"));
+    assert_eq!(shown(&value, Section::Route, "retry.backoff.max", Unit::Time), 60_000);
+    let value = document(Section::Cluster, "health.statuses.from", &json!(400));
+    assert_eq!(shown(&value, Section::Cluster, "health.statuses.to", Unit::Count), 400);
+    let value = document(Section::Cluster, "outlier.ejection_time", &json!("1h"));
+    assert_eq!(shown(&value, Section::Cluster, "outlier.ejection_time_max", Unit::Time), 3_600_000);
     let value = document(Section::Plugin, "reload_backoff.base", &json!("1m"));
     assert_eq!(shown(&value, Section::Plugin, "reload_backoff.max", Unit::Time), 60_000);
 }

@@ -1,11 +1,15 @@
 //! A document with every field, and one with as few as there can be.
 
+use std::path::Path;
 use std::time::Duration;
+
+use serde_json::Value;
 
 use super::{accept, load_with, usual_files};
 use crate::{
-    ClusterTarget, FailurePolicy, GrantedCommands, HostMatch, ModuleSource, PathMatch, RedisAddress,
-    RouteAction, VmMode, WeightedCluster,
+    Balance, ClusterTarget, FailurePolicy, FieldMatch, Forward, GrantedCommands, HashKey, HostMatch,
+    HostRewrite, ModuleSource, PathMatch, PathRewrite, Protocols, RedisAddress, Route, RouteAction,
+    TlsVersion, UpstreamProtocol, ValueMatch, VmMode, WeightedCluster,
 };
 
 pub(super) const COMPLETE: &str = include_str!("complete.yaml");
@@ -13,38 +17,156 @@ pub(super) const COMPLETE: &str = include_str!("complete.yaml");
 const LEAST: &str = "{ version: 1, listeners: [{ name: http, address: \"127.0.0.1:0\" }] }";
 
 #[test]
-fn every_field_of_the_complete_document_arrives() {
+fn every_field_of_a_listener_arrives() {
     let snapshot = accept(COMPLETE);
-    let listener = &snapshot.listeners[0];
-    assert_eq!((listener.name.as_str(), listener.address.to_string().as_str()), ("http", "127.0.0.1:8080"));
+    assert_eq!(snapshot.digest.len(), 64);
+    let http = &snapshot.listeners[0];
+    assert_eq!((http.name.as_str(), http.address.to_string().as_str()), ("http", "127.0.0.1:8080"));
+    assert!(http.tls.is_none() && http.protocols == Protocols { http1: true, http2: false });
+    assert_eq!((http.header_bytes_max, http.headers_max, http.connections_max), (32_768, 50, 500));
+    assert_eq!(http.header_timeout, Duration::from_secs(5));
+    assert_eq!(http.idle_timeout, Duration::from_secs(30));
+
+    let https = &snapshot.listeners[1];
+    assert_eq!(https.protocols, Protocols { http1: true, http2: true });
+    let tls = https.tls.as_ref().expect("TLS");
+    let [from_files, from_variables] = tls.certificates.as_slice() else { panic!("{tls:?}") };
+    assert_eq!(from_files.chain.file.as_deref(), Some(Path::new("/etc/agw/server.pem")));
+    assert_eq!(from_files.key.file.as_deref(), Some(Path::new("/run/secrets/server.key")));
+    assert_eq!((&from_variables.chain.file, &from_variables.key.file), (&None, &None));
+    for certificate in [from_files, from_variables] {
+        assert_eq!(certificate.chain.text.expose(), super::PEM.as_bytes());
+        assert_eq!(certificate.key.text.expose(), super::KEY.as_bytes());
+    }
+    let clients = tls.client_auth.as_ref().expect("client certificates");
+    assert_eq!((clients.required, clients.ca.text.expose()), (false, super::PEM.as_bytes()));
+    assert_eq!(tls.min_version, TlsVersion::V1_3);
+    let forwarded = &https.forwarded;
+    assert_eq!((forwarded.trusted_hops, forwarded.rfc7239), (2, true));
+    let networks: Vec<_> =
+        forwarded.trusted_networks.iter().map(|one| format!("{}/{}", one.address, one.prefix)).collect();
+    assert_eq!(networks, ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"]);
+    let http2 = https.http2;
+    assert_eq!((http2.streams_max, http2.resets_max), (50, 20));
+    assert_eq!((http2.stream_window, http2.connection_window), (128 << 10, 512 << 10));
+    assert_eq!(http2.keepalive, Duration::from_secs(10));
+}
+
+fn forward(route: &Route) -> &Forward {
+    match &route.action {
+        RouteAction::Forward(forward) => forward,
+        other => panic!("{} is no forward but {other:?}", route.name),
+    }
+}
+
+#[test]
+fn every_condition_of_a_route_arrives() {
+    let snapshot = accept(COMPLETE);
+    let matching = &snapshot.routes[0].matching;
+    let exact = ["api.example.com", "[::1]"].map(|host| HostMatch::Exact(host.to_owned()));
+    assert_eq!(matching.hosts[..2], exact);
+    assert_eq!(matching.hosts[2], HostMatch::Suffix(".example.org".to_owned()));
+    assert_eq!(matching.path, PathMatch::Prefix("/limited/".to_owned()));
+    assert_eq!(matching.methods, ["GET", "PURGE"]);
+    let field = |name: &str, value| FieldMatch { name: name.to_owned(), value };
     assert_eq!(
-        (listener.header_bytes_max, listener.headers_max, listener.connections_max),
-        (32_768, 50, 500)
+        matching.headers,
+        [
+            field("x-kind", ValueMatch::Exact(String::new())),
+            field("accept", ValueMatch::Prefix("text/".to_owned())),
+            field("x-version", ValueMatch::Regex("v[0-9]+".to_owned())),
+            field("authorization", ValueMatch::Present),
+        ]
     );
-    assert_eq!(listener.header_timeout, Duration::from_secs(5));
-    assert_eq!(listener.idle_timeout, Duration::from_secs(30));
-
-    let route = &snapshot.routes[0];
-    assert_eq!(route.matching.hosts, ["api.example.com", "[::1]"].map(|host| HostMatch::Exact(host.into())));
-    assert_eq!(route.matching.path, PathMatch::Prefix("/limited/".to_owned()));
-    assert_eq!(route.name, "limited");
-    let RouteAction::Forward(forward) = &route.action else { panic!("not forwarded") };
-    assert_eq!(forward.clusters, [WeightedCluster { cluster: "backend".to_owned(), weight: 1 }]);
-    assert_eq!(route.plugins, ["rate-limit", "tag"]);
-    assert_eq!(route.timeout, Duration::from_secs(20));
-    assert_eq!((route.request_body_bytes_max, route.buffer_bytes_max), (1 << 20, 1 << 16));
+    assert_eq!(matching.query, [field("debug", ValueMatch::Absent)]);
     assert_eq!(snapshot.routes[1].matching.path, PathMatch::Exact("/exact".to_owned()));
+    assert_eq!(snapshot.routes[2].matching.path, PathMatch::Regex("/v[0-9]+/.*".to_owned()));
+}
 
+#[test]
+fn every_field_of_a_route_to_an_upstream_arrives() {
+    let snapshot = accept(COMPLETE);
+    let route = &snapshot.routes[0];
+    assert_eq!(
+        (route.name.as_str(), route.plugins.as_slice()),
+        ("limited", ["rate-limit".to_owned(), "tag".to_owned()].as_slice())
+    );
+    assert_eq!((route.timeout, route.idle_timeout), (Duration::from_secs(20), Duration::from_secs(120)));
+    assert_eq!((route.request_body_bytes_max, route.buffer_bytes_max), (1 << 20, 1 << 16));
+    let to = forward(route);
+    let share = |cluster: &str, weight| WeightedCluster { cluster: cluster.to_owned(), weight };
+    assert_eq!(to.clusters, [share("backend", 1)]);
+    assert_eq!(to.path, Some(PathRewrite::Prefix("/".to_owned())));
+    assert_eq!(to.host, Some(HostRewrite::Literal("internal.example.com:8080".to_owned())));
+    assert_eq!(
+        (&to.hash, to.upgrades.as_slice()),
+        (&Some(HashKey::Header("x-user".to_owned())), ["websocket".to_owned()].as_slice())
+    );
+    let retry = to.retry.as_ref().expect("a retry policy");
+    assert_eq!((retry.retries, retry.on_reset, retry.on_timeout), (2, true, true));
+    assert_eq!((retry.on_statuses.as_slice(), retry.unsafe_methods), ([502, 503].as_slice(), false));
+    assert_eq!(retry.per_try_timeout, Some(Duration::from_secs(2)));
+    assert_eq!((retry.backoff, retry.backoff_max), (Duration::from_millis(10), Duration::from_secs(1)));
+    assert_eq!(retry.body_bytes_max, 16 << 10);
+
+    let to = forward(&snapshot.routes[2]);
+    assert_eq!(to.clusters, [share("backend", 9), share("canary", 1)]);
+    let (pattern, substitution) = ("^/v([0-9]+)".to_owned(), "/${1}x".to_owned());
+    assert_eq!(to.path, Some(PathRewrite::Regex { pattern, substitution }));
+    assert_eq!(to.host, Some(HostRewrite::Endpoint));
+    assert_eq!(to.hash, Some(HashKey::Cookie("session".to_owned())));
+}
+
+#[test]
+fn every_field_of_a_route_that_the_gateway_answers_arrives() {
+    let snapshot = accept(COMPLETE);
+    let RouteAction::Redirect(redirect) = &snapshot.routes[3].action else { panic!("no redirect") };
+    assert_eq!((redirect.status, redirect.port, redirect.strip_query), (308, Some(8443), true));
+    assert_eq!(
+        (redirect.scheme.as_deref(), redirect.host.as_deref()),
+        (Some("https"), Some("www.example.com"))
+    );
+    assert_eq!(redirect.path, Some(PathRewrite::Prefix("/new/".to_owned())));
+    let RouteAction::Respond(response) = &snapshot.routes[4].action else { panic!("no response") };
+    assert_eq!((response.status, response.body.as_str()), (203, "User-agent: *"));
+    assert_eq!(response.headers, [("content-type".to_owned(), "text/plain".to_owned())]);
+}
+
+#[test]
+fn every_field_of_a_cluster_arrives() {
+    let snapshot = accept(COMPLETE);
     let cluster = &snapshot.clusters["backend"];
     let endpoints = ["127.0.0.1:9000", "backend.internal:80", "[::1]:81"].map(str::to_owned).to_vec();
     assert_eq!(cluster.target, ClusterTarget::Endpoints(endpoints));
+    assert_eq!((cluster.protocol, cluster.balance), (UpstreamProtocol::Http2, Balance::ConsistentHash));
     assert_eq!(
-        (cluster.connect_timeout, cluster.idle_timeout),
-        (Duration::from_millis(500), Duration::from_secs(120))
+        (cluster.connect_timeout, cluster.idle_timeout, cluster.dns_refresh),
+        (Duration::from_millis(500), Duration::from_secs(120), Duration::from_secs(10))
     );
     assert_eq!(cluster.idle_max, 8);
+    let health = cluster.health.as_ref().expect("probes");
+    assert_eq!((health.path.as_str(), health.host.as_deref()), ("/healthz", Some("health.example.com")));
+    assert_eq!((health.statuses, health.healthy_after, health.unhealthy_after), ((200, 204), 1, 4));
+    assert_eq!((health.interval, health.timeout), (Duration::from_secs(2), Duration::from_millis(500)));
+    let outlier = cluster.outlier.expect("ejections");
+    assert_eq!((outlier.consecutive_failures, outlier.ejected_percent_max), (7, 30));
+    assert_eq!(
+        (outlier.ejection_time, outlier.ejection_time_max),
+        (Duration::from_secs(10), Duration::from_secs(120))
+    );
+    let limits = cluster.limits;
+    assert_eq!((limits.connections_max, limits.pending_max), (100, 10));
+    assert_eq!((limits.requests_max, limits.retry_percent_max), (200, 5));
+
+    let canary = &snapshot.clusters["canary"];
+    assert_eq!((canary.protocol, canary.balance), (UpstreamProtocol::Auto, Balance::LeastRequest));
+    let tls = canary.tls.as_ref().expect("TLS");
+    assert_eq!(
+        (tls.ca_pem.as_slice(), tls.server_name.as_deref()),
+        (super::PEM.as_bytes(), Some("api.example.com"))
+    );
+    assert_eq!(tls.client.as_ref().expect("a certificate").key_pem.expose(), super::KEY.as_bytes());
     assert_eq!(snapshot.clusters["echo"].target, ClusterTarget::BuiltinEcho);
-    assert_eq!(snapshot.digest.len(), 64);
 }
 
 #[test]
@@ -149,19 +271,28 @@ fn what_is_shown_holds_no_secret_and_loads_again() {
     assert_eq!(shown["resources"][1]["tls"]["client_key"], "***");
     assert_eq!(format!("{:?}", accept(COMPLETE)).find("hunter"), None);
 
+    assert_eq!(shown["clusters"][1]["tls"]["client_key"], "***");
+    assert_eq!(shown["listeners"][1]["tls"]["certificates"][0]["key"], "***");
+
     // Without secrets and TLS it is a document, and says the same.
-    let plain: String = COMPLETE
-        .lines()
-        .filter(|line| {
-            !["password:", "tls:", "ca:", "server_name:", "client_"]
-                .iter()
-                .any(|field| line.trim().starts_with(field))
-        })
-        .map(|line| line.replace("rediss:", "redis:") + "\n")
-        .collect();
+    let mut plain = super::mutations::complete();
+    without_secrets(&mut plain);
+    let plain = plain.to_string().replace("rediss:", "redis:").replace("\"auto\"", "\"http1\"");
     let mut first = crate::redacted_json(&accept(&plain));
     first.as_object_mut().expect("an object").remove("digest");
     let mut second = crate::redacted_json(&accept(&first.to_string()));
     second.as_object_mut().expect("an object").remove("digest");
     assert_eq!(first, second);
+}
+
+fn without_secrets(node: &mut Value) {
+    match node {
+        Value::Array(items) => items.iter_mut().for_each(without_secrets),
+        Value::Object(fields) => {
+            fields.remove("tls");
+            fields.remove("password");
+            fields.values_mut().for_each(without_secrets);
+        }
+        _ => {}
+    }
 }

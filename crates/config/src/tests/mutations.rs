@@ -17,7 +17,7 @@ enum Mutation {
     Repeat,
 }
 
-fn complete() -> Value {
+pub(super) fn complete() -> Value {
     fn json(node: &Node) -> Value {
         match &node.value {
             tree::Value::Null => Value::Null,

@@ -86,9 +86,9 @@ fn two_routes_that_match_alike_are_refused() {
          - { name: d, match: { hosts: [a.B], prefix: /x }, cluster: c }\n",
         &[
             "6: routes[1].match: every host and \"/x\" are matched twice, first at routes[0].match. \
-             Change the host or the path, or remove one of the two",
+             Change the host, the path or another condition, or remove one of the two",
             "8: routes[3].match: \"a.b\" and \"/x\" are matched twice, first at routes[2].match. \
-             Change the host or the path, or remove one of the two",
+             Change the host, the path or another condition, or remove one of the two",
         ],
     );
 }

@@ -1,0 +1,72 @@
+//! `resources`, shown.
+
+use serde_json::{Value, json};
+
+use super::{HIDDEN, size, tls};
+use crate::snapshot::{Grant, GrantedCommands, RedisAddress, Resource};
+use crate::units::show_duration;
+
+pub(super) fn show(resource: &Resource) -> Value {
+    let mut shown = json!({
+        "name": resource.name,
+        "type": "redis",
+        "pool": {
+            "max": resource.pool.max,
+            "leased": resource.pool.leased_max,
+            "connect_timeout": show_duration(resource.pool.connect_timeout),
+            "acquire_timeout": show_duration(resource.pool.acquire_timeout),
+            "idle_timeout": show_duration(resource.pool.idle_timeout),
+        },
+        "limits": {
+            "call_timeout": show_duration(resource.limits.call_timeout),
+            "call_timeout_max": show_duration(resource.limits.call_timeout_max),
+            "request": size(resource.limits.request_bytes_max),
+            "response": size(resource.limits.response_bytes_max),
+            "batch": resource.limits.batch_max,
+            "in_flight": resource.limits.in_flight_max,
+            "waiters": resource.limits.waiters_max,
+        },
+        "breaker": {
+            "failures": resource.breaker.failures,
+            "probe_interval": show_duration(resource.breaker.probe_interval),
+        },
+        "grants": resource.grants.iter().map(|(plugin, item)| grant(plugin, item)).collect::<Vec<_>>(),
+    });
+    match &resource.redis.address {
+        RedisAddress::Memory { name } => shown["url"] = json!(format!("memory://{name}")),
+        RedisAddress::Tcp { host, port } => {
+            let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+            shown["endpoint"] = json!(format!("{host}:{port}"));
+            shown["database"] = json!(resource.redis.database);
+        }
+    }
+    if let Some(username) = &resource.redis.username {
+        shown["username"] = json!(username);
+    }
+    if resource.redis.password.is_some() {
+        shown["password"] = json!(HIDDEN);
+    }
+    if let Some(verification) = &resource.redis.tls {
+        shown["tls"] = tls(verification);
+    }
+    if !resource.scripts.is_empty() {
+        let source = |(name, source): (&String, &String)| (name.clone(), json!({ "source": source }));
+        shown["scripts"] = resource.scripts.iter().map(source).collect::<serde_json::Map<_, _>>().into();
+    }
+    shown
+}
+
+fn grant(plugin: &str, grant: &Grant) -> Value {
+    let commands = match &grant.commands {
+        GrantedCommands::AllSafe => json!("all_safe"),
+        GrantedCommands::Named(names) => json!(names),
+    };
+    json!({
+        "plugin": plugin,
+        "commands": commands,
+        "key_prefix": grant.key_prefix,
+        "read_only": grant.read_only,
+        "scripts": grant.scripts,
+        "key_bytes": grant.key_bytes_max,
+    })
+}

@@ -1,0 +1,50 @@
+//! `tls` of a listener: what it serves with, and whether clients show certificates.
+
+use crate::reader::{Fields, Item};
+use crate::schema::secret;
+use crate::snapshot::{ClientAuth, ListenerTls, ServerCertificate, TlsVersion};
+
+const FIELDS: [&str; 4] = ["certificates", "client_ca", "client_certificate", "min_version"];
+const CERTIFICATE: [&str; 2] = ["certificate", "key"];
+
+/// Each is kept in memory, and its files are watched.
+const CERTIFICATES_MAX: usize = 1000;
+
+const EXAMPLE: &str = "[{ certificate: { file: server.pem }, key: { file: server.key } }]";
+
+pub(super) fn lower(item: &Item<'_>) -> Option<ListenerTls> {
+    let fields = item.fields(&FIELDS)?;
+    let client_auth = client_auth(&fields);
+    let versions = [("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
+    let min_version = fields.optional("min_version").and_then(|item| item.choice(&versions));
+    let items = fields.required("certificates", EXAMPLE)?.list_of("certificates", CERTIFICATES_MAX, "");
+    Some(ListenerTls {
+        certificates: items.iter().filter_map(certificate).collect(),
+        client_auth,
+        min_version: min_version.unwrap_or(TlsVersion::V1_2),
+    })
+}
+
+fn certificate(item: &Item<'_>) -> Option<ServerCertificate> {
+    let fields = item.fields(&CERTIFICATE)?;
+    let chain = fields.required("certificate", "{ file: server.pem }");
+    let key = fields.required("key", "{ file: server.key }");
+    let chain = chain.and_then(|item| secret::pem(&item, "CERTIFICATE"));
+    let key = key.and_then(|item| secret::pem(&item, "PRIVATE KEY"));
+    Some(ServerCertificate { chain: chain?, key: key? })
+}
+
+fn client_auth(fields: &Fields<'_>) -> Option<ClientAuth> {
+    let wanted = fields.optional("client_certificate");
+    let required = wanted.as_ref().and_then(|item| item.choice(&[("required", true), ("optional", false)]));
+    let Some(ca) = fields.optional("client_ca") else {
+        if let Some(item) = wanted {
+            item.problem(
+                "nothing says which clients are trusted",
+                "Write client_ca: { file: clients.pem }, or remove the field",
+            );
+        }
+        return None;
+    };
+    Some(ClientAuth { ca: secret::pem(&ca, "CERTIFICATE")?, required: required.unwrap_or(true) })
+}

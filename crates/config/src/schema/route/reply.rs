@@ -1,0 +1,107 @@
+//! `redirect` and `respond` of a route: answers that the gateway gives itself.
+
+use crate::problem::quoted;
+use crate::reader::{Fields, Item};
+use crate::schema::route::rewrite;
+use crate::schema::syntax;
+use crate::snapshot::{DirectResponse, Redirect};
+use crate::tree::Value;
+use crate::units::Bounds;
+
+const REDIRECT: [&str; 8] = ["status", "scheme", "host", "port", "path", "prefix", "regex", "strip_query"];
+const RESPOND: [&str; 3] = ["status", "headers", "body"];
+
+const REDIRECT_STATUSES: [u16; 5] = [301, 302, 303, 307, 308];
+/// No cache keeps it, and a wrong one is gone with its configuration.
+const REDIRECT_STATUS: u16 = 302;
+const PORT: Bounds = Bounds::count(1, 443, 65_535);
+
+pub(crate) const RESPOND_STATUS: Bounds = Bounds::count(200, 200, 599);
+const BODY_BYTES_MAX: usize = 64 * 1024;
+const HEADERS_MAX: usize = 50;
+
+/// Headers that say where a message ends or what becomes of its connection: the gateway writes them itself.
+const FRAMING: [&str; 8] = [
+    "connection",
+    "content-length",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// `prefixed`: whether the route matches by prefix.
+pub(super) fn redirect(item: &Item<'_>, prefixed: bool) -> Option<Redirect> {
+    let fields = item.fields(&REDIRECT)?;
+    let schemes = [("http", "http"), ("https", "https")];
+    let host = fields
+        .optional("host")
+        .and_then(|item| syntax::host(&item, "Write it without scheme and port, such as www.example.com"));
+    let changes = ["scheme", "host", "port", "path", "prefix", "regex"];
+    if changes.iter().all(|field| fields.optional(field).is_none()) {
+        item.problem(
+            "the redirect leads back to where it comes from",
+            "Write scheme, host, port, path, prefix or regex",
+        );
+    }
+    Some(Redirect {
+        status: redirect_status(&fields),
+        scheme: fields.optional("scheme").and_then(|item| item.choice(&schemes)).map(str::to_owned),
+        host,
+        port: fields.optional("port").map(|item| u16::try_from(item.number(PORT)).unwrap_or(u16::MAX)),
+        path: rewrite::path(&fields, prefixed),
+        strip_query: fields.boolean("strip_query", false),
+    })
+}
+
+fn redirect_status(fields: &Fields<'_>) -> u16 {
+    let Some(item) = fields.optional("status") else { return REDIRECT_STATUS };
+    let known =
+        REDIRECT_STATUSES.into_iter().find(|status| item.node.value == Value::Integer((*status).into()));
+    known.unwrap_or_else(|| {
+        item.problem("this is not the status of a redirect", "Write 301, 302, 303, 307 or 308");
+        REDIRECT_STATUS
+    })
+}
+
+pub(super) fn respond(item: &Item<'_>) -> Option<DirectResponse> {
+    let fields = item.fields(&RESPOND)?;
+    let status = u16::try_from(fields.u64("status", RESPOND_STATUS)).unwrap_or(u16::MAX);
+    let headers = fields.optional("headers").map(|item| headers(&item)).unwrap_or_default();
+    let body = fields.optional("body");
+    let text = body.as_ref().and_then(|item| item.text_or_empty()).unwrap_or_default();
+    if let Some(item) = &body {
+        if text.len() > BODY_BYTES_MAX {
+            item.problem(format!("the body has {} bytes", text.len()), "Keep it within 64KiB");
+        }
+        if matches!(status, 204 | 205 | 304) && !text.is_empty() {
+            item.problem(
+                format!("a response of status {status} has no body"),
+                "Remove it, or change the status",
+            );
+        }
+    }
+    Some(DirectResponse { status, headers, body: text.to_owned() })
+}
+
+fn headers(item: &Item<'_>) -> Vec<(String, String)> {
+    let mut headers: Vec<(String, String)> = Vec::new();
+    let entries = item.entries();
+    if entries.len() > HEADERS_MAX {
+        item.problem("there are too many headers", format!("Write at most {HEADERS_MAX} of them"));
+    }
+    for (name, item) in entries {
+        let name = syntax::header_name(&item, name);
+        if FRAMING.contains(&name.as_str()) {
+            item.problem(format!("the gateway writes {} itself", quoted(&name)), "Remove it");
+        }
+        if headers.iter().any(|(known, _)| *known == name) {
+            item.problem(format!("the header {} is written twice", quoted(&name)), "Remove one of the two");
+        }
+        let Some(value) = syntax::header_value(&item) else { continue };
+        headers.push((name, value));
+    }
+    headers
+}
