@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use agw_wasm::ResponseHead;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use crate::access_log::Entry;
 use crate::body::{Fault, Meter, RequestBody, ResponseBody, ResponseSource};
 use crate::chain::Chain;
-use crate::connection::{Connection, Cut, after};
+use crate::connection::{Clock, Connection, Cut, after};
 use crate::head;
 use crate::limits::REPLY_GRACE;
 use crate::reply::{self, Problem, Reply};
@@ -37,6 +37,8 @@ pub(crate) struct Reset;
 /// What is known of a request while it is served, and logged when it ends.
 pub(crate) struct Exchange {
     connection: Rc<Connection>,
+    /// The connection's with HTTP/1.1, the stream's with HTTP/2.
+    clock: Rc<Clock>,
     route: Option<Rc<RouteState>>,
     chain: Option<Chain>,
     method: Method,
@@ -78,9 +80,17 @@ impl From<Problem> for Halt {
 pub(crate) async fn serve(
     request: Request<Incoming>,
     connection: Rc<Connection>,
+    clock: Rc<Clock>,
 ) -> Result<Response<ResponseBody>, Reset> {
-    let (parts, incoming) = request.into_parts();
-    let mut exchange = Exchange::begin(connection, parts.method.clone(), parts.uri.path_and_query().cloned());
+    let (mut parts, incoming) = request.into_parts();
+    let path = parts.uri.path_and_query().cloned();
+    let mut exchange = Exchange::begin(connection, clock, parts.method.clone(), path);
+    if parts.version == Version::HTTP_2
+        && let Err(problem) =
+            head::settle_http2(&mut parts, exchange.connection.entrance.listener.headers_max)
+    {
+        return Ok(exchange.answer(problem));
+    }
     let mut arrived = match head::arrive(parts, exchange.connection.local) {
         Ok(arrived) => arrived,
         Err(problem) => return Ok(exchange.answer(problem)),
@@ -107,9 +117,9 @@ pub(crate) async fn serve(
 }
 
 /// Logs and counts a head that hyper answered itself, because it could not be read.
-pub(crate) fn refused(connection: &Rc<Connection>, error: &hyper::Error) {
+pub(crate) fn refused(connection: &Rc<Connection>, clock: Rc<Clock>, error: &hyper::Error) {
     let unknown = Method::from_bytes(b"-").unwrap_or_default();
-    let mut exchange = Exchange::begin(Rc::clone(connection), unknown, None);
+    let mut exchange = Exchange::begin(Rc::clone(connection), clock, unknown, None);
     exchange.status = if error.is_parse_too_large() { 431 } else { 400 };
     exchange.details =
         if error.is_parse_too_large() { "request_head_too_large" } else { "request_head_broken" }.into();
@@ -119,11 +129,17 @@ pub(crate) fn refused(connection: &Rc<Connection>, error: &hyper::Error) {
 // === impl Exchange ===
 
 impl Exchange {
-    fn begin(connection: Rc<Connection>, method: Method, path: Option<PathAndQuery>) -> Box<Self> {
-        connection.exchange_begins();
+    fn begin(
+        connection: Rc<Connection>,
+        clock: Rc<Clock>,
+        method: Method,
+        path: Option<PathAndQuery>,
+    ) -> Box<Self> {
+        clock.exchange_begins();
         let started_at = Instant::now();
         Box::new(Exchange {
             connection,
+            clock,
             route: None,
             chain: None,
             method,
@@ -166,7 +182,7 @@ impl Exchange {
     ) -> Result<(ResponseHead, ResponseSource), Halt> {
         let Some(route) = self.route.clone() else { return Err(reply::ROUTE_NOT_FOUND.into()) };
         if route.upstream.is_echo() {
-            let echoed = self.connection.before(self.deadline, Box::pin(echo(request))).await;
+            let echoed = self.clock.before(self.deadline, Box::pin(echo(request))).await;
             return match echoed.ok_or(reply::ROUTE_TIMEOUT)? {
                 Ok((head, body)) => Ok((head, ResponseSource::Whole(body))),
                 Err(error) => Err(body_halt(error.fault())),
@@ -181,7 +197,7 @@ impl Exchange {
             upgrade: false,
             tries: &self.tries,
         };
-        let sent = self.connection.before(self.deadline, route.upstream.send(request, plan)).await;
+        let sent = self.clock.before(self.deadline, route.upstream.send(request, plan)).await;
         let Sent { response, lease } = match sent.ok_or(reply::ROUTE_TIMEOUT)? {
             Ok(answered) => answered,
             Err(error) => return Err(self.send_failed(&error)),
@@ -238,7 +254,7 @@ impl Exchange {
 
     fn response_begins(&mut self, status: StatusCode) {
         self.status = status.as_u16();
-        self.connection.response_begins(self.deadline.max(Instant::now() + REPLY_GRACE));
+        self.clock.response_begins(self.deadline.max(Instant::now() + REPLY_GRACE));
     }
 
     /// So many bytes of the response's body have gone out.
@@ -267,7 +283,7 @@ impl Exchange {
 
     /// The client left, or the gateway closed the connection.
     fn broke_off(&mut self) {
-        let (details, flags) = match self.connection.cut() {
+        let (details, flags) = match self.clock.cut().or_else(|| self.connection.cut()) {
             Some(Cut::ResponseTimeout) => ("response_timeout", "UT"),
             Some(Cut::Drained) => ("drain_timeout", ""),
             _ => ("downstream_remote_disconnect", "DC"),
@@ -317,7 +333,7 @@ impl Drop for Exchange {
             request_id: self.request_id.to_str().unwrap_or_default(),
             source: self.connection.peer,
         });
-        self.connection.exchange_ends(now);
+        self.clock.exchange_ends(now);
     }
 }
 

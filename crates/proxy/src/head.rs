@@ -3,15 +3,15 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, Entry, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, Entry, HOST, HeaderMap, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, StatusCode, Uri, Version};
 
 use crate::limits::REQUEST_ID_BYTES_MAX;
-use crate::reply::Problem;
+use crate::reply::{self, Problem};
 
 /// Of which a proxy speaks only for its own hop.
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -41,6 +41,27 @@ pub(crate) fn arrive(parts: Parts, local: SocketAddr) -> Result<Arrived, Problem
     settle_host(uri.authority(), version, &mut headers, local)?;
     strip_request(&mut headers);
     Ok(Arrived { method, path, version, headers })
+}
+
+/// Makes a head of HTTP/2 one that HTTP/1.1 can carry.
+///
+/// # Errors
+/// What to answer to more than `headers_max` headers: h2 bounds only their bytes.
+pub(crate) fn settle_http2(parts: &mut Parts, headers_max: usize) -> Result<(), Problem> {
+    if parts.headers.len() > headers_max {
+        return Err(reply::TOO_MANY_HEADERS);
+    }
+    // HTTP/2 allows one cookie a header; HTTP/1.1 has one header for all (RFC 9113, 8.2.3).
+    let mut cookies = parts.headers.get_all(COOKIE).iter();
+    if let (Some(first), Some(second)) = (cookies.next(), cookies.next()) {
+        let all = [first, second].into_iter().chain(cookies).map(HeaderValue::as_bytes);
+        let joined = all.collect::<Vec<_>>().join(&b"; "[..]);
+        // Values that were valid, joined by valid bytes, are one.
+        if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+            parts.headers.insert(COOKIE, joined);
+        }
+    }
+    Ok(())
 }
 
 /// The path of an origin-form or absolute-form target.

@@ -46,5 +46,15 @@ pub(crate) const READ_BUFFER_BYTES_MIN: usize = 8192;
 /// Bytes that a client connection may buffer in each direction, apart from one head.
 pub(crate) const BODY_BUFFER_BYTES: usize = 64 << 10;
 
+/// Bytes of a connection's first read, if its protocol is told from them.
+pub(crate) const FIRST_READ_BYTES: usize = 1024;
+
+/// PING, SETTINGS and PRIORITY frames, and those of unknown types, that an HTTP/2 client may send within
+/// [`HTTP2_FLOOD_WINDOW`]; at more the connection is closed with ENHANCE_YOUR_CALM.
+pub(crate) const HTTP2_CONTROL_FRAMES_MAX: usize = 1000;
+
+/// The time in which so many control frames, or a listener's bound of reset streams, are a flood.
+pub(crate) const HTTP2_FLOOD_WINDOW: Duration = Duration::from_secs(1);
+
 /// Headers that hyper keeps on its stack; only another bound costs an allocation per request.
 pub(crate) const HEADERS_DEFAULT: usize = 100;

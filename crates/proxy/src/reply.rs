@@ -115,6 +115,12 @@ pub(crate) const PLUGIN_PAUSE_TIMEOUT: Problem = Problem::new(
 pub(crate) const ROUTE_TIMEOUT: Problem =
     Problem::new(StatusCode::GATEWAY_TIMEOUT, "route_timeout", "the upstream did not answer in time")
         .flagged("UT");
+/// A head of HTTP/2 has more headers than the listener takes.
+pub(crate) const TOO_MANY_HEADERS: Problem = Problem::new(
+    StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+    "request_head_too_large",
+    "the request has too many headers",
+);
 /// The request's body is over the route's limit.
 pub(crate) const REQUEST_TOO_LARGE: Problem =
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", "the request's body is too large");

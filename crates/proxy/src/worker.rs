@@ -1,7 +1,7 @@
 //! One worker: a thread with a runtime, listener sockets, VMs and upstream connections of its own.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ pub(crate) struct Worker {
     scratch: RefCell<Vec<u8>>,
     stop: Cell<Stop>,
     stop_changed: Notify,
-    /// Downstream connections and accept loops.
+    /// Downstream connections, streams of HTTP/2, and accept loops.
     tasks: TaskTracker,
 }
 
@@ -95,6 +95,11 @@ impl Worker {
     /// Ready when [`Worker::stop`] has changed after the future was first polled.
     pub(crate) fn stop_changed(&self) -> Notified<'_> {
         self.stop_changed.notified()
+    }
+
+    /// Spawns a task that the worker waits for when it drains.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.tasks.spawn_local(task);
     }
 
     fn set_stop(&self, stop: Stop) {

@@ -79,15 +79,15 @@ impl Exchange {
         stream: &Arc<Stream>,
         incoming: Incoming,
     ) -> Result<(ResponseHead, ResponseSource), Halt> {
-        let connection = Rc::clone(&self.connection);
+        let clock = Rc::clone(&self.clock);
         let deadline = self.deadline;
         let heads = self.request_headers(generation, stream, incoming.is_end_stream());
-        let heads = connection.before(deadline, heads).await;
+        let heads = clock.before(deadline, heads).await;
         heads.unwrap_or_else(|| Err(reply::PLUGIN_PAUSE_TIMEOUT.into()))?;
         self.choose_again(generation, stream)?;
 
         let deadline = self.deadline;
-        let body = connection.before(deadline, self.request_body(stream, incoming)).await;
+        let body = clock.before(deadline, self.request_body(stream, incoming)).await;
         let body = body.unwrap_or_else(|| Err(reply::PLUGIN_PAUSE_TIMEOUT.into()))?;
         let request = send_head(stream, body);
         tokio::select! {

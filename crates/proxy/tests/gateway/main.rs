@@ -5,5 +5,6 @@
 
 mod filters;
 mod guests;
+mod h2;
 mod plain;
 mod support;

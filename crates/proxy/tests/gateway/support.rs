@@ -10,7 +10,8 @@ use agw_config::{Cluster, ClusterTarget, Forward, Listener, PathMatch, Plugin, R
 use agw_proxy::{Proxy, ProxyOptions, Runtime};
 use agw_telemetry::Metrics;
 use agw_wasm::{LoadedPlugin, VmPools};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
@@ -123,6 +124,11 @@ impl Gateway {
         client.response().await
     }
 
+    /// A connection that speaks HTTP/2 by prior knowledge, and the task that ends with it.
+    pub async fn http2(&self) -> (Http2, tokio::task::JoinHandle<Result<(), h2::Error>>) {
+        http2_over(TcpStream::connect(self.address).await.unwrap()).await
+    }
+
     pub async fn drain(mut self) {
         self.proxy.take().unwrap().drain().await;
     }
@@ -142,6 +148,60 @@ impl Gateway {
             panic!("no `{line}` in\n{}", self.metrics.encode().unwrap());
         }
     }
+}
+
+/// Sends requests on an HTTP/2 connection.
+#[derive(Clone)]
+pub struct Http2(pub h2::client::SendRequest<Bytes>);
+
+/// Speaks HTTP/2 on a connection.
+pub async fn http2_over(
+    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> (Http2, tokio::task::JoinHandle<Result<(), h2::Error>>) {
+    let (sender, connection) = h2::client::handshake(io).await.unwrap();
+    (Http2(sender), tokio::spawn(connection))
+}
+
+impl Http2 {
+    /// Sends a head; the stream to write a body to, if there is one to come.
+    pub async fn send(
+        &mut self,
+        request: http::Request<()>,
+        end: bool,
+    ) -> (h2::client::ResponseFuture, h2::SendStream<Bytes>) {
+        let mut ready = timeout(PATIENCE, self.0.clone().ready()).await.expect("no room").unwrap();
+        ready.send_request(request, end).unwrap()
+    }
+
+    /// One request without body, and its whole response.
+    pub async fn get(&mut self, path: &str) -> (http::response::Parts, String) {
+        let (response, _) = self.send(http2_get(path), true).await;
+        http2_response(response).await.unwrap()
+    }
+}
+
+pub fn http2_get(path: &str) -> http::Request<()> {
+    http::Request::get(format!("http://a{path}")).body(()).unwrap()
+}
+
+/// Head and body of a response; its trailers are at the end of the body.
+pub async fn http2_response(
+    response: h2::client::ResponseFuture,
+) -> Result<(http::response::Parts, String), h2::Error> {
+    let whole = async {
+        let (head, mut body) = response.await?.into_parts();
+        let mut bytes = Vec::new();
+        while let Some(data) = body.data().await {
+            let data = data?;
+            body.flow_control().release_capacity(data.len())?;
+            bytes.extend_from_slice(&data);
+        }
+        for (name, value) in body.trailers().await?.unwrap_or_default() {
+            bytes.extend(format!("{}: {}", name.unwrap(), value.to_str().unwrap()).into_bytes());
+        }
+        Ok((head, String::from_utf8(bytes).unwrap()))
+    };
+    timeout(PATIENCE, whole).await.expect("no response")
 }
 
 /// A connection, and what was read beyond the last response.

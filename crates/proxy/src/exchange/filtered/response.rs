@@ -39,18 +39,18 @@ impl Exchange {
         stream: &Arc<Stream>,
         mut answer: Answer,
     ) -> Result<Response<ResponseBody>, Reset> {
-        let connection = Rc::clone(&self.connection);
+        let clock = Rc::clone(&self.clock);
         // A reply made at the deadline still passes the filters.
         let deadline = self.deadline.max(Instant::now() + REPLY_GRACE);
         self.show(stream, &answer);
-        match connection.before(deadline, self.response_headers(stream, &mut answer)).await {
+        match clock.before(deadline, self.response_headers(stream, &mut answer)).await {
             Some(Ok(())) => {}
             Some(Err(reset)) => return Err(self.reset(reset)),
             None => return Ok(self.answer(reply::PLUGIN_PAUSE_TIMEOUT)),
         }
         let Answer { source, upper, details, flags, close } = answer;
         (self.details, self.flags) = (details, flags);
-        let outgoing = match connection.before(deadline, self.response_body(stream, source, upper)).await {
+        let outgoing = match clock.before(deadline, self.response_body(stream, source, upper)).await {
             Some(Ok(outgoing)) => outgoing,
             Some(Err(error)) => return self.response_failed(stream, &error),
             None => return Ok(self.answer(reply::PLUGIN_PAUSE_TIMEOUT)),
@@ -153,6 +153,7 @@ impl Exchange {
 
     pub(super) fn reset(mut self: Box<Self>, reset: Reset) -> Reset {
         self.failed("reset_by_plugin", "");
+        self.clock.reset_begins();
         reset
     }
 

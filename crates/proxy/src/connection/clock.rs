@@ -1,0 +1,192 @@
+//! The time of one exchange after another.
+//!
+//! hyper's own header timeout also runs while a connection is idle, and costs a timer per request. So the clock is kept
+//! here, with one timer that moves only when it must: a connection is idle, sends a head, is in an exchange, or
+//! receives a response, and each has its own deadline. An HTTP/1.1 connection has one clock; with HTTP/2 each stream
+//! has one, and the connection another for the time in which it has no stream.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use agw_config::Listener;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::limits::FAR_FUTURE;
+
+/// See the module.
+pub(crate) struct Clock {
+    timer: Timer,
+    phase: Cell<Phase>,
+    /// Why the gateway ends what the clock belongs to, once it does.
+    cut: Cell<Option<Cut>>,
+    /// Whether the last exchange came to a response, or to a reset of the gateway's own.
+    answered: Cell<bool>,
+}
+
+/// What is being waited for.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// No byte of a request has come.
+    Idle { since: Instant },
+    /// A head has begun.
+    Head { since: Instant },
+    /// A request is being served; its exchange watches the deadline.
+    Exchange,
+    /// A response is going out, and must be out by then.
+    Sending { deadline: Instant },
+}
+
+/// Why the gateway closed a connection or reset a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    Idle,
+    SlowHead,
+    ResponseTimeout,
+    Drained,
+}
+
+/// One timer for one deadline after another; it is moved only when the next is nearer.
+struct Timer {
+    sleep: RefCell<Pin<Box<Sleep>>>,
+    /// The task is registered with it.
+    armed: Cell<bool>,
+}
+
+// === impl Clock ===
+
+impl Clock {
+    /// Of something that is idle since `now`.
+    pub(crate) fn new(now: Instant, listener: &Listener) -> Self {
+        Clock {
+            timer: Timer::new(after(now, listener.idle_timeout)),
+            phase: Cell::new(Phase::Idle { since: now }),
+            cut: Cell::new(None),
+            answered: Cell::new(false),
+        }
+    }
+
+    /// Why the gateway ended it, if it did.
+    pub(crate) fn cut(&self) -> Option<Cut> {
+        self.cut.get()
+    }
+
+    /// The gateway ends it.
+    pub(crate) fn set_cut(&self, cut: Cut) {
+        self.cut.set(Some(cut));
+    }
+
+    /// A request's head has arrived: from now on its exchange watches the time.
+    pub(crate) fn exchange_begins(&self) {
+        self.phase.set(Phase::Exchange);
+    }
+
+    /// The response's head is going out; it is cut if the rest is not out by `deadline`.
+    pub(crate) fn response_begins(&self, deadline: Instant) {
+        self.answered.set(true);
+        self.phase.set(Phase::Sending { deadline });
+    }
+
+    /// The gateway resets the stream instead of answering.
+    pub(crate) fn reset_begins(&self) {
+        self.answered.set(true);
+    }
+
+    /// Whether an answer has begun, or the gateway itself has refused one.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.answered.get()
+    }
+
+    /// The exchange is over.
+    pub(crate) fn exchange_ends(&self, now: Instant) {
+        self.phase.set(Phase::Idle { since: now });
+    }
+
+    /// Something was read from the client.
+    pub(crate) fn bytes_arrived(&self) {
+        if let Phase::Idle { .. } = self.phase.get() {
+            self.phase.set(Phase::Head { since: Instant::now() });
+        }
+    }
+
+    /// Whether nothing of a request has come since the last one.
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(self.phase.get(), Phase::Idle { .. })
+    }
+
+    /// What the future returns, or nothing if it is not done by `deadline`.
+    ///
+    /// # Cancel safety
+    /// As the future's.
+    pub(crate) async fn before<F: Future>(&self, deadline: Instant, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => self.timer.poll_until(cx, deadline).map(|()| None),
+        })
+        .await
+    }
+
+    /// Ready with the reason when the time of what is being waited for is up.
+    pub(crate) fn poll_deadline(&self, cx: &mut Context<'_>, listener: &Listener) -> Poll<Cut> {
+        let (deadline, cut) = match self.phase.get() {
+            Phase::Exchange => return Poll::Pending,
+            Phase::Idle { since } => (after(since, listener.idle_timeout), Cut::Idle),
+            Phase::Head { since } => (after(since, listener.header_timeout), Cut::SlowHead),
+            Phase::Sending { deadline } => (deadline, Cut::ResponseTimeout),
+        };
+        self.timer.poll_until(cx, deadline).map(|()| cut)
+    }
+
+    /// Ready when the response should have been out.
+    pub(crate) fn poll_sent(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.phase.get() {
+            Phase::Sending { deadline } => self.timer.poll_until(cx, deadline),
+            _ => Poll::Pending,
+        }
+    }
+
+    /// Ready `grace` after `since`, whatever the phase.
+    pub(crate) fn poll_grace(&self, cx: &mut Context<'_>, since: Instant, grace: Duration) -> Poll<()> {
+        self.timer.poll_until(cx, after(since, grace))
+    }
+}
+
+/// `start + duration`, or a year later if that is beyond what the clock can say.
+pub(crate) fn after(start: Instant, duration: Duration) -> Instant {
+    start.checked_add(duration).unwrap_or_else(|| start + FAR_FUTURE)
+}
+
+// === impl Timer ===
+
+impl Timer {
+    fn new(deadline: Instant) -> Self {
+        Timer { sleep: RefCell::new(Box::pin(sleep_until(deadline))), armed: Cell::new(false) }
+    }
+
+    /// Ready at `deadline`. Always polled by the same task, so a registration holds until it fires.
+    fn poll_until(&self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        let mut sleep = self.sleep.borrow_mut();
+        if self.armed.get() && sleep.deadline() <= deadline && !sleep.is_elapsed() {
+            return Poll::Pending;
+        }
+        if sleep.deadline() > deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        loop {
+            // Out of budget, tokio would answer Pending without registering the task.
+            let mut unconstrained = tokio::task::unconstrained(poll_fn(|cx| sleep.as_mut().poll(cx)));
+            if Pin::new(&mut unconstrained).poll(cx).is_pending() {
+                self.armed.set(true);
+                return Poll::Pending;
+            }
+            self.armed.set(false);
+            if sleep.deadline() >= deadline {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(deadline);
+        }
+    }
+}

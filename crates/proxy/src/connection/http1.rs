@@ -1,0 +1,113 @@
+//! HTTP/1.1: one exchange at a time, and the connection's clock is theirs.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+
+use super::Connection;
+use super::clock::{Clock, Cut};
+use super::stop::StopWatch;
+use super::stream::ClientStream;
+use crate::exchange::{refused, serve};
+use crate::worker::Stop;
+
+/// Serves the connection until it ends, one side closes it, or its time is up. Dropping the future closes it.
+pub(super) async fn drive(
+    connection: &Rc<Connection>,
+    clock: Rc<Clock>,
+    stop: &mut StopWatch<'_>,
+    stream: ClientStream,
+) {
+    let io = Http1Io { inner: TokioIo::new(stream), clock: Rc::clone(&clock) };
+    let (for_requests, their_clock) = (Rc::clone(connection), Rc::clone(&clock));
+    let service =
+        service_fn(move |request| serve(request, Rc::clone(&for_requests), Rc::clone(&their_clock)));
+    let entrance = &connection.entrance;
+    let mut http = pin!(entrance.http1().serve_connection(io, service));
+    let mut told = false;
+    let ended = poll_fn(|cx| {
+        if let Poll::Ready(ended) = http.as_mut().poll(cx) {
+            return Poll::Ready(Ok(ended));
+        }
+        while let Some(step) = stop.next(cx) {
+            if step == Stop::Killed {
+                return Poll::Ready(Err(Cut::Drained));
+            }
+        }
+        // Not before the first poll: what was read already may be a request.
+        if stop.seen() == Stop::Draining && !told {
+            told = true;
+            http.as_mut().graceful_shutdown();
+            // It may have nothing left to do.
+            cx.waker().wake_by_ref();
+        }
+        clock.poll_deadline(cx, &entrance.listener).map(Err)
+    })
+    .await;
+    match ended {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::debug!(source = %connection.peer, error = &error as &dyn std::error::Error, "connection ended");
+            if error.is_parse() {
+                refused(connection, clock, &error);
+            }
+        }
+        Err(cut) => {
+            tracing::debug!(source = %connection.peer, ?cut, "connection closed");
+            // The exchange that is dropped with `http` writes it into its log line.
+            clock.set_cut(cut);
+        }
+    }
+}
+
+/// Tells the clock when a head begins.
+struct Http1Io {
+    inner: TokioIo<ClientStream>,
+    clock: Rc<Clock>,
+}
+
+impl Read for Http1Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if let Poll::Ready(Ok(())) = &polled {
+            self.clock.bytes_arrived();
+        }
+        polled
+    }
+}
+
+impl Write for Http1Io {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+}

@@ -1,0 +1,87 @@
+//! The client's byte stream, whatever carries it.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// The client's socket, and what was read from it already.
+pub(crate) struct ClientStream {
+    /// Comes before what the socket has.
+    first: Bytes,
+    carrier: Carrier,
+}
+
+enum Carrier {
+    Plain(TcpStream),
+}
+
+impl ClientStream {
+    /// Without TLS.
+    pub(crate) fn plain(stream: TcpStream) -> Self {
+        ClientStream { first: Bytes::new(), carrier: Carrier::Plain(stream) }
+    }
+
+    /// Puts back what was read, to be read again.
+    pub(crate) fn unread(&mut self, bytes: Bytes) {
+        debug_assert!(self.first.is_empty(), "bytes that were put back are read before others");
+        self.first = bytes;
+    }
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.first.is_empty() {
+            let taken = this.first.len().min(buf.remaining());
+            buf.put_slice(&this.first.split_to(taken));
+            if !this.first.has_remaining() {
+                // Gives the memory back.
+                this.first = Bytes::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        match &mut this.carrier {
+            Carrier::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().carrier {
+            Carrier::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().carrier {
+            Carrier::Plain(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().carrier {
+            Carrier::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.carrier {
+            Carrier::Plain(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().carrier {
+            Carrier::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+}
