@@ -4,12 +4,14 @@
 //! future of its own ([`Driven`]), which hyper polls in the place where it would read the body.
 
 mod drive;
+mod replay;
 mod request;
 mod response;
 
 use std::cell::Cell;
 
 pub(crate) use self::drive::{Direction, Driven, First, drive};
+pub(crate) use self::replay::Replay;
 pub(crate) use self::request::{RequestBody, RequestSource};
 pub(crate) use self::response::{ResponseBody, ResponseSource};
 
@@ -25,6 +27,9 @@ pub(crate) enum BodyError {
     /// A filter answered the stream or reset it.
     #[error("a plugin ended the stream")]
     Interrupted,
+    /// Another try of the request has taken over its body.
+    #[error("another try reads the body")]
+    Superseded,
     /// The side that the body comes from broke off or sent nonsense.
     #[error("the body broke off or is not valid")]
     Source(#[source] hyper::Error),
@@ -44,7 +49,7 @@ impl BodyError {
         match self {
             BodyError::TooLarge => Fault::TooLarge,
             BodyError::BufferFull => Fault::BufferFull,
-            BodyError::Interrupted => Fault::Interrupted,
+            BodyError::Interrupted | BodyError::Superseded => Fault::Interrupted,
             BodyError::Source(_) => Fault::Source,
         }
     }

@@ -43,9 +43,18 @@ pub struct SpawnError {
 }
 
 /// A snapshot and the plugins that came with it do not fit.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RuntimeError {
+    /// The certificates or keys of a cluster cannot be used.
+    #[error("cluster `{cluster}`: its TLS cannot be set up")]
+    Tls {
+        /// Name of the cluster.
+        cluster: String,
+        /// What is wrong.
+        #[source]
+        source: crate::upstream::TlsError,
+    },
     /// No such plugin was loaded.
     #[error("route `{route}` names the plugin `{plugin}`, which is not loaded")]
     PluginNotLoaded {

@@ -221,6 +221,8 @@ impl Exchange {
         tracing::debug!(error = error as &dyn std::error::Error, "no response from upstream");
         let problem = match error {
             SendError::Connect { .. } => reply::UPSTREAM_CONNECT_FAILED,
+            SendError::Overflow { .. } => reply::UPSTREAM_OVERFLOW,
+            SendError::TryTimeout => reply::UPSTREAM_TRY_TIMEOUT,
             SendError::Exchange(error) if error.is_parse() => reply::UPSTREAM_PROTOCOL_ERROR,
             SendError::Exchange(_) => reply::UPSTREAM_RESET,
         };

@@ -20,3 +20,4 @@ mod worker;
 pub use error::{BindError, RuntimeError, SpawnError};
 pub use proxy::{Bound, Proxy, ProxyOptions};
 pub use runtime::Runtime;
+pub use upstream::TlsError;

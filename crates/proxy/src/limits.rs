@@ -58,3 +58,39 @@ pub(crate) const HTTP2_FLOOD_WINDOW: Duration = Duration::from_secs(1);
 
 /// Headers that hyper keeps on its stack; only another bound costs an allocation per request.
 pub(crate) const HEADERS_DEFAULT: usize = 100;
+
+/// Endpoints that one try of a request connects to, one after another, before it is answered with 503.
+pub(crate) const CONNECT_ENDPOINTS_MAX: usize = 16;
+
+/// Retries that a cluster always allows at once, however few requests are under way.
+pub(crate) const RETRIES_ALWAYS: usize = 3;
+
+/// Addresses of one name that become endpoints; the rest is left out.
+pub(crate) const ADDRESSES_PER_NAME_MAX: usize = 256;
+
+/// Points that an endpoint has on the ring of a consistent hash.
+pub(crate) const RING_POINTS_PER_ENDPOINT: usize = 256;
+
+/// Points of all endpoints together; beyond it each has fewer.
+pub(crate) const RING_POINTS_MAX: usize = 1 << 16;
+
+/// Streams open at once on one HTTP/2 connection to an upstream, even if it allows more; more open another.
+pub(crate) const HTTP2_STREAMS_MAX: usize = 1000;
+
+/// Bytes of one stream that an HTTP/2 upstream may send unread.
+pub(crate) const HTTP2_STREAM_WINDOW: u32 = 256 << 10;
+
+/// The same for all streams of a connection.
+pub(crate) const HTTP2_CONNECTION_WINDOW: u32 = 2 << 20;
+
+/// Bytes of one stream that wait to be written to an HTTP/2 upstream.
+pub(crate) const HTTP2_SEND_BUFFER_BYTES: usize = 256 << 10;
+
+/// Bytes of a response's headers from an HTTP/2 upstream; a larger response is an error of that stream.
+pub(crate) const HTTP2_HEADER_BYTES_MAX: u32 = 64 << 10;
+
+/// An HTTP/2 upstream with open streams is pinged so often ...
+pub(crate) const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// ... and its connection is closed if it does not answer for so long.
+pub(crate) const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(5);

@@ -149,6 +149,17 @@ pub(crate) const UPSTREAM_CONNECT_FAILED: Problem = Problem::new(
     "the upstream cannot be reached",
 )
 .flagged("UF");
+/// The cluster does all it may.
+pub(crate) const UPSTREAM_OVERFLOW: Problem =
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "upstream_overflow", "the upstream is at its limit")
+        .flagged("UO");
+/// The last try that the retry policy allows took too long.
+pub(crate) const UPSTREAM_TRY_TIMEOUT: Problem = Problem::new(
+    StatusCode::GATEWAY_TIMEOUT,
+    "upstream_per_try_timeout",
+    "the upstream did not answer in time",
+)
+.flagged("UT");
 /// The upstream closed the connection instead of answering.
 pub(crate) const UPSTREAM_RESET: Problem = Problem::new(
     StatusCode::BAD_GATEWAY,

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::error::RuntimeError;
 use crate::router::Router;
 use crate::stats::RouteStats;
-use crate::upstream::Upstream;
+use crate::upstream::{ClusterState, Upstream};
 
 /// Makes a worker's VMs; called once per worker, on its thread, inside its runtime.
 type VmFactory = dyn Fn(usize) -> Rc<VmPools> + Send + Sync;
@@ -30,7 +30,7 @@ pub struct Runtime {
 
 struct RoutePlan {
     route: Arc<Route>,
-    cluster: Arc<Cluster>,
+    cluster: Arc<ClusterState>,
     plugins: Vec<Arc<LoadedPlugin>>,
 }
 
@@ -60,14 +60,15 @@ impl Runtime {
     /// Joins a snapshot with its plugins, by name. `vms` makes the VMs of the worker with the index it is given.
     ///
     /// # Errors
-    /// A route that names a plugin or cluster that is not there.
+    /// A route that names a plugin or cluster that is not there, or a cluster whose TLS cannot be set up.
     pub fn new(
         snapshot: Arc<Snapshot>,
         plugins: &HashMap<String, Arc<LoadedPlugin>>,
         vms: impl Fn(usize) -> Rc<VmPools> + Send + Sync + 'static,
     ) -> Result<Self, RuntimeError> {
         let router = Router::build(&snapshot.routes);
-        let routes = snapshot.routes.iter().map(|route| RoutePlan::new(route, &snapshot, plugins));
+        let clusters = snapshot.clusters.values().map(cluster_state).collect::<Result<_, _>>()?;
+        let routes = snapshot.routes.iter().map(|route| RoutePlan::new(route, &clusters, plugins));
         let routes = routes.collect::<Result<_, _>>()?;
         Ok(Runtime { router, routes, vms: Box::new(vms), snapshot })
     }
@@ -75,6 +76,14 @@ impl Runtime {
     /// What it was made from.
     pub fn snapshot(&self) -> &Arc<Snapshot> {
         &self.snapshot
+    }
+}
+
+fn cluster_state(cluster: &Arc<Cluster>) -> Result<(String, Arc<ClusterState>), RuntimeError> {
+    let name = cluster.name.clone();
+    match ClusterState::new(cluster) {
+        Ok(state) => Ok((name, Arc::new(state))),
+        Err(source) => Err(RuntimeError::Tls { cluster: name, source }),
     }
 }
 
@@ -87,14 +96,14 @@ impl fmt::Debug for Runtime {
 impl RoutePlan {
     fn new(
         route: &Arc<Route>,
-        snapshot: &Snapshot,
+        clusters: &HashMap<String, Arc<ClusterState>>,
         plugins: &HashMap<String, Arc<LoadedPlugin>>,
     ) -> Result<Self, RuntimeError> {
         let wanted = match &route.action {
             RouteAction::Forward(forward) => forward.clusters.first().map(|share| share.cluster.as_str()),
             RouteAction::Redirect(_) | RouteAction::Respond(_) => None,
         };
-        let Some(cluster) = wanted.and_then(|cluster| snapshot.clusters.get(cluster)) else {
+        let Some(cluster) = wanted.and_then(|cluster| clusters.get(cluster)) else {
             let (route, cluster) = (route.name.clone(), wanted.unwrap_or_default().to_owned());
             return Err(RuntimeError::NoSuchCluster { route, cluster });
         };
@@ -124,7 +133,7 @@ impl RouteState {
 // === impl Generation ===
 
 impl Generation {
-    /// The revision on the worker with that index. Its upstream connections are tasks among `tasks`.
+    /// The revision on the worker with that index; the first looks after endpoints for all. Its upstream connections are tasks among `tasks`.
     pub(crate) fn new(
         runtime: Arc<Runtime>,
         worker: usize,
@@ -135,11 +144,11 @@ impl Generation {
         let mut routes = Vec::with_capacity(runtime.routes.len());
         for plan in &runtime.routes {
             let upstream = upstreams
-                .entry(plan.cluster.name.as_str())
-                .or_insert_with(|| Rc::new(Upstream::new(&plan.cluster, tasks)));
+                .entry(plan.cluster.name())
+                .or_insert_with(|| Rc::new(Upstream::new(&plan.cluster, metrics, tasks, worker == 0)));
             routes.push(Rc::new(RouteState {
                 name: plan.route.name.as_str().into(),
-                cluster: plan.cluster.name.as_str().into(),
+                cluster: plan.cluster.name().into(),
                 stats: RouteStats::new(metrics, &plan.route.name),
                 route: Arc::clone(&plan.route),
                 plugins: plan.plugins.clone(),

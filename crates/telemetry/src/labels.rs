@@ -22,6 +22,31 @@ pub struct RouteLabels {
     pub route: String,
 }
 
+/// A cluster.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ClusterLabels {
+    /// Cluster name.
+    pub cluster: String,
+}
+
+/// Endpoints of a cluster. Addresses come and go with DNS, so none is a label.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct EndpointStateLabels {
+    /// Cluster name.
+    pub cluster: String,
+    /// `healthy`, `sick` (its probes fail) or `ejected` (its requests failed).
+    pub state: &'static str,
+}
+
+/// Requests or retries over a limit of a cluster.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct OverflowLabels {
+    /// Cluster name.
+    pub cluster: String,
+    /// `requests`, `pending` or `retries`.
+    pub limit: &'static str,
+}
+
 /// A plugin's callback.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct PhaseLabels {

@@ -34,6 +34,22 @@ pub struct Metrics {
     pub request_seconds: Histograms<RouteLabels>,
     /// `agw_upstream_duration_seconds`: from the request's dispatch to the response's head.
     pub upstream_seconds: Histograms<RouteLabels>,
+    /// `agw_upstream_connections`: open, idle ones included.
+    pub upstream_connections: Family<ClusterLabels, Gauge>,
+    /// `agw_upstream_pending`: requests that wait for a connection.
+    pub upstream_pending: Family<ClusterLabels, Gauge>,
+    /// `agw_upstream_endpoints`: by state.
+    pub upstream_endpoints: Family<EndpointStateLabels, Gauge>,
+    /// `agw_upstream_connect_failures_total`
+    pub upstream_connect_failures: Family<ClusterLabels, Counter>,
+    /// `agw_upstream_ejections_total`: endpoints left out because their requests failed.
+    pub upstream_ejections: Family<ClusterLabels, Counter>,
+    /// `agw_upstream_retries_total`: tries after the first, by a route's policy.
+    pub upstream_retries: Family<ClusterLabels, Counter>,
+    /// `agw_upstream_overflows_total`: requests refused, and retries left out, at a limit.
+    pub upstream_overflows: Family<OverflowLabels, Counter>,
+    /// `agw_upstream_dns_failures_total`: names that could not be resolved.
+    pub upstream_dns_failures: Family<ClusterLabels, Counter>,
     /// `agw_http_connections`: open downstream connections.
     pub connections: Gauge,
     /// `agw_plugin_phase_duration_seconds`: time inside one callback, suspensions included.
@@ -75,6 +91,14 @@ impl Metrics {
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(histograms()),
             upstream_seconds: Family::new_with_constructor(histograms()),
+            upstream_connections: Family::default(),
+            upstream_pending: Family::default(),
+            upstream_endpoints: Family::default(),
+            upstream_connect_failures: Family::default(),
+            upstream_ejections: Family::default(),
+            upstream_retries: Family::default(),
+            upstream_overflows: Family::default(),
+            upstream_dns_failures: Family::default(),
             connections: Gauge::default(),
             phase_seconds: Family::new_with_constructor(histograms()),
             traps: Family::default(),
@@ -102,6 +126,7 @@ impl Metrics {
         r.register("http_request_duration_seconds", "Time of a whole request", self.request_seconds.clone());
         r.register("upstream_duration_seconds", "Time to the upstream's head", self.upstream_seconds.clone());
         r.register("http_connections", "Open downstream connections", self.connections.clone());
+        self.register_upstream(r);
         r.register("plugin_phase_duration_seconds", "Time inside a callback", self.phase_seconds.clone());
         r.register("plugin_traps", "Traps", self.traps.clone());
         r.register("plugin_memory_bytes", "Linear memory of all VMs", self.plugin_memory_bytes.clone());
@@ -120,6 +145,21 @@ impl Metrics {
         r.register("plugin_counter", "Counters defined by plugins", self.plugin_counters.clone());
         r.register("plugin_gauge", "Gauges defined by plugins", self.plugin_gauges.clone());
         r.register("plugin_histogram", "Histograms defined by plugins", self.plugin_histograms.clone());
+    }
+
+    fn register_upstream(&self, r: &mut Registry) {
+        r.register("upstream_connections", "Open connections", self.upstream_connections.clone());
+        r.register("upstream_pending", "Requests waiting for a connection", self.upstream_pending.clone());
+        r.register("upstream_endpoints", "Endpoints by state", self.upstream_endpoints.clone());
+        r.register(
+            "upstream_connect_failures",
+            "Connections that could not be made",
+            self.upstream_connect_failures.clone(),
+        );
+        r.register("upstream_ejections", "Endpoints left out for a while", self.upstream_ejections.clone());
+        r.register("upstream_retries", "Tries after the first", self.upstream_retries.clone());
+        r.register("upstream_overflows", "Refused at a limit", self.upstream_overflows.clone());
+        r.register("upstream_dns_failures", "Names not resolved", self.upstream_dns_failures.clone());
     }
 
     /// Everything in the OpenMetrics text format.

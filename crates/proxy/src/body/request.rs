@@ -10,6 +10,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::drive::{Piece, Pieces};
+use super::replay::ReplayBody;
 use super::{BodyError, Driven, Meter};
 
 /// What goes upstream. Dropping it ends the reading of the client's body.
@@ -25,6 +26,7 @@ enum Kind {
     Plain { incoming: Incoming, limit: u64 },
     Whole(Option<Bytes>),
     Driven(Driven),
+    Replay(ReplayBody),
 }
 
 impl RequestBody {
@@ -46,6 +48,11 @@ impl RequestBody {
     /// What the filters make of it as it comes.
     pub(crate) fn driven(driven: Driven, meter: Rc<Meter>) -> Self {
         RequestBody { kind: Kind::Driven(driven), meter: Some(meter) }
+    }
+
+    /// One that another try can read again.
+    pub(super) fn replayed(body: ReplayBody) -> Self {
+        RequestBody { kind: Kind::Replay(body), meter: None }
     }
 
     /// Its length, if that is known before it has been read.
@@ -77,6 +84,7 @@ impl Body for RequestBody {
                 Poll::Pending => Poll::Pending,
             },
             Kind::Driven(driven) => driven.poll_next(cx),
+            Kind::Replay(body) => return body.poll_next(cx),
         };
         if let (Poll::Ready(Some(Err(error))), Some(meter)) = (&polled, meter) {
             meter.fault.set(Some(error.fault()));
@@ -90,6 +98,7 @@ impl Body for RequestBody {
             Kind::Plain { incoming, .. } => incoming.is_end_stream(),
             Kind::Whole(bytes) => bytes.is_none(),
             Kind::Driven(driven) => driven.is_end(),
+            Kind::Replay(body) => body.is_end(),
         }
     }
 
@@ -99,6 +108,7 @@ impl Body for RequestBody {
             Kind::Plain { incoming, .. } => incoming.size_hint(),
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Kind::Driven(_) => SizeHint::new(),
+            Kind::Replay(body) => body.size_hint(),
         }
     }
 }

@@ -24,7 +24,7 @@ fn a_route_needs_its_cluster_and_its_plugins() {
     let error = |cluster, plugins| {
         Runtime::new(snapshot(cluster, plugins), &HashMap::new(), VmPools::new).unwrap_err()
     };
-    assert_eq!(error("x", &[]), RuntimeError::NoSuchCluster { route: "r".into(), cluster: "x".into() });
-    assert_eq!(error("c", &["p"]), RuntimeError::PluginNotLoaded { route: "r".into(), plugin: "p".into() });
+    assert_eq!(error("x", &[]).to_string(), "route `r` names the cluster `x`, which does not exist");
+    assert_eq!(error("c", &["p"]).to_string(), "route `r` names the plugin `p`, which is not loaded");
     assert!(Runtime::new(snapshot("c", &[]), &HashMap::new(), VmPools::new).is_ok());
 }

@@ -1,69 +1,65 @@
-//! A TCP connection to an endpoint.
+//! A connection to an endpoint: TCP, TLS if the cluster has it, and HTTP of one version or the other.
 
 use std::io;
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::rc::Rc;
 
-use tokio::net::{TcpStream, lookup_host};
+use agw_config::UpstreamProtocol;
+use tokio::net::TcpStream;
+use tokio_util::task::TaskTracker;
 
-/// Where an endpoint is.
-#[derive(Debug)]
-pub(crate) enum Address {
-    /// Known from the configuration.
-    Ip(SocketAddr),
-    /// Resolved at each connect, so that a change in DNS needs no reload.
-    Name(String),
-}
+use super::circuit::OpenConnection;
+use super::http2::Http2Connection;
+use super::pool::{Http1, Link};
+use super::state::{ClusterState, EndpointState};
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
-    #[error("the cluster has no endpoint")]
+    #[error("the cluster has no endpoint: its names resolve to no address")]
     NoEndpoint,
-    #[error("the name resolves to no address")]
-    NoAddress,
     #[error("timed out")]
     Timeout,
     #[error("the connection failed")]
     Io(#[from] io::Error),
+    #[error("the TLS handshake failed")]
+    Tls(#[source] io::Error),
+    #[error("the endpoint's host cannot be the name of a certificate; write tls.server_name")]
+    ServerName,
     #[error("the connection cannot be used")]
     Handshake(#[source] hyper::Error),
+    #[error("the connection that others were making failed")]
+    Joined,
 }
 
-impl Address {
-    /// `host:port`.
-    pub(crate) fn parse(text: &str) -> Self {
-        text.parse().map_or_else(|_| Address::Name(text.to_owned()), Address::Ip)
-    }
-}
-
-/// Connects to the first of the name's addresses that answers. Each gets an equal share of `timeout`, so that one
-/// that swallows packets does not hide the next.
+/// Connects. `open` stands for the connection until its socket is closed.
 ///
 /// # Cancel safety
-/// Safe: what was under way is closed.
-pub(crate) async fn connect(
-    address: &Address,
-    timeout: Duration,
-) -> Result<(TcpStream, SocketAddr), ConnectError> {
-    let addresses = match address {
-        Address::Ip(ip) => return connect_to(*ip).await,
-        Address::Name(name) => lookup_host(name.as_str()).await?.collect::<Vec<_>>(),
-    };
-    let share = timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
-    let mut last = ConnectError::NoAddress;
-    for address in addresses {
-        match tokio::time::timeout(share, connect_to(address)).await {
-            Ok(Ok(connected)) => return Ok(connected),
-            Ok(Err(error)) => last = error,
-            Err(_) => last = ConnectError::Timeout,
-        }
-    }
-    Err(last)
-}
-
-async fn connect_to(address: SocketAddr) -> Result<(TcpStream, SocketAddr), ConnectError> {
-    let stream = TcpStream::connect(address).await?;
+/// Dropping the future closes what was under way.
+pub(super) async fn connect(
+    cluster: &ClusterState,
+    endpoint: &EndpointState,
+    upgrade: bool,
+    open: Option<OpenConnection>,
+    tasks: &TaskTracker,
+) -> Result<Link, ConnectError> {
+    let stream = TcpStream::connect(endpoint.address).await?;
     stream.set_nodelay(true)?;
-    Ok((stream, address))
+    let protocol = cluster.cluster.protocol;
+    let open = Rc::new(open);
+    let Some(tls) = &cluster.tls else {
+        return match protocol {
+            UpstreamProtocol::Http2 => Http2Connection::establish(stream, false, open, tasks).await,
+            _ => Http1::establish(stream, upgrade, open, tasks).await,
+        };
+    };
+    let stream = tls.connect(endpoint.server_name.as_ref(), stream, upgrade).await?;
+    let http2 = match stream.get_ref().1.alpn_protocol() {
+        Some(chosen) => chosen == b"h2",
+        None => protocol == UpstreamProtocol::Http2,
+    };
+    if http2 {
+        Http2Connection::establish(stream, true, open, tasks).await
+    } else {
+        Http1::establish(stream, upgrade, open, tasks).await
+    }
 }

@@ -12,7 +12,6 @@ use super::Lease;
 
 /// How a request is sent.
 #[derive(Clone, Copy)]
-#[allow(dead_code, reason = "retries, hashes and deadlines are not read yet")]
 pub(crate) struct SendPlan<'a> {
     /// The route's. Without one only what was never sent is tried again.
     pub(crate) retry: Option<&'a RetryPolicy>,
@@ -37,6 +36,8 @@ pub(crate) struct SendPlan<'a> {
 pub(crate) struct Tries {
     count: Cell<u32>,
     peer: Cell<Option<SocketAddr>>,
+    /// Whether the current try has been given to a connection.
+    sent: Cell<bool>,
 }
 
 /// A response's head, with the connection that its body comes on.
@@ -63,5 +64,14 @@ impl Tries {
 
     pub(super) fn sent_to(&self, peer: SocketAddr) {
         self.peer.set(Some(peer));
+        self.sent.set(true);
+    }
+
+    pub(super) fn not_sent(&self) {
+        self.sent.set(false);
+    }
+
+    pub(super) fn was_sent(&self) -> bool {
+        self.sent.get()
     }
 }

@@ -1,113 +1,188 @@
-//! One endpoint's connections.
+//! One endpoint's connections on one worker.
 //!
-//! A connection's task drives it; its owner is either a [`Lease`] or the endpoint's idle list. A lease that is dropped
-//! without [`Lease::keep`] ends the connection, and with it the body that may still be going out on it: a connection
-//! in mid-protocol never serves anybody else.
+//! A connection's task drives it; its owner is either a [`Lease`] or the endpoint. A lease of an HTTP/1.1 connection
+//! that is dropped without [`Lease::keep`] ends it, and with it the body that may still be going out: a connection in
+//! mid-protocol never serves anybody else. A lease of an HTTP/2 connection is one stream, which ends alone.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use agw_config::Cluster;
+use agw_config::{Balance, UpstreamProtocol};
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::connect::{Address, ConnectError};
+use super::circuit::OpenConnection;
+use super::connect::ConnectError;
+use super::http2::{Http2Pool, Http2Stream, to_http2};
+use super::state::{ClusterState, EndpointState};
 use crate::body::RequestBody;
 use crate::connection::after;
 
-/// One address of a cluster.
-pub(crate) struct Endpoint {
-    name: String,
+/// One endpoint on one worker.
+pub(super) struct Endpoint {
+    pub(super) state: Arc<EndpointState>,
+    pub(super) http2: Http2Pool,
+    cluster: Arc<ClusterState>,
     /// The name as `Host`.
     host: HeaderValue,
-    target: Address,
-    idle_timeout: Duration,
-    idle_max: usize,
+    waiting: Rc<Waiting>,
+    /// It is no longer one of the cluster's: its connections end with the requests that use them.
+    retired: Cell<bool>,
+    counts_active: bool,
     /// The one used last is at the end, and is used first: the others can go idle and be closed.
     idle: RefCell<Vec<Idle>>,
 }
 
+/// A worker's requests that wait for a connection.
+#[derive(Default)]
+pub(super) struct Waiting {
+    pub(super) requests: Cell<usize>,
+    /// A connection of this worker has become idle.
+    pub(super) released: Notify,
+}
+
 struct Idle {
-    link: Link,
+    link: Http1,
     since: Instant,
 }
 
-/// One connection, whoever owns it. Dropping it ends its task.
-pub(crate) struct Link {
-    sender: SendRequest<RequestBody>,
-    peer: SocketAddr,
-    task: AbortHandle,
+/// A connection, or a part of one, that serves one exchange.
+pub(super) enum Link {
+    Http1(Http1),
+    Http2(Http2Stream),
 }
 
-/// A connection that serves one exchange.
+/// One HTTP/1.1 connection, whoever owns it. Dropping it ends its task.
+pub(super) struct Http1 {
+    sender: SendRequest<RequestBody>,
+    task: AbortHandle,
+    /// Held here too, because the socket outlives the task after an upgrade.
+    _open: Rc<Option<OpenConnection>>,
+}
+
+/// What comes of a request that was sent; with the request itself if it was not.
+type Answered = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
+
+/// A connection that serves one exchange, and the exchange's place among the cluster's requests.
 pub(crate) struct Lease {
     endpoint: Rc<Endpoint>,
-    peer: SocketAddr,
     link: Option<Link>,
+    holds_place: bool,
 }
 
 // === impl Endpoint ===
 
 impl Endpoint {
-    pub(crate) fn new(text: &str, cluster: &Cluster) -> Self {
+    pub(super) fn new(
+        state: &Arc<EndpointState>,
+        cluster: &Arc<ClusterState>,
+        waiting: &Rc<Waiting>,
+    ) -> Self {
         Endpoint {
-            name: text.to_owned(),
+            state: Arc::clone(state),
+            http2: Http2Pool::new(cluster.cluster.protocol != UpstreamProtocol::Http1),
+            cluster: Arc::clone(cluster),
             // The configuration lets nothing else through.
-            host: HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("")),
-            target: Address::parse(text),
-            idle_timeout: cluster.idle_timeout,
-            idle_max: cluster.idle_max,
+            host: HeaderValue::from_str(&state.name).unwrap_or_else(|_| HeaderValue::from_static("")),
+            waiting: Rc::clone(waiting),
+            retired: Cell::new(false),
+            counts_active: cluster.cluster.balance == Balance::LeastRequest,
             idle: RefCell::new(Vec::new()),
         }
     }
 
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    pub(crate) fn target(&self) -> &Address {
-        &self.target
-    }
-
     /// A kept connection that looks alive. The peer may still close it before the request is written.
-    pub(crate) fn take_idle(this: &Rc<Self>) -> Option<Lease> {
-        let mut idle = this.idle.borrow_mut();
+    pub(super) fn take(self: &Rc<Self>) -> Option<Lease> {
+        if let Some(link) = self.take_idle() {
+            return Some(Lease::new(Rc::clone(self), Link::Http1(link)));
+        }
+        if self.cluster.cluster.protocol == UpstreamProtocol::Http1 {
+            return None;
+        }
+        let stream = self.http2.take()?;
+        Some(Lease::new(Rc::clone(self), Link::Http2(stream)))
+    }
+
+    fn take_idle(&self) -> Option<Http1> {
+        let mut idle = self.idle.borrow_mut();
         loop {
             let link = idle.pop()?.link;
             // One that is not ready has been closed, or still writes a request whose answer came early.
             if link.sender.is_ready() {
-                return Some(Lease::new(Rc::clone(this), link));
+                return Some(link);
             }
         }
     }
 
     /// Closes what was idle for too long, or was closed by the peer.
-    pub(crate) fn reap(&self, now: Instant) {
-        let timeout = self.idle_timeout;
-        self.idle
-            .borrow_mut()
-            .retain(|idle| !idle.link.sender.is_closed() && now < after(idle.since, timeout));
+    pub(super) fn reap(&self, now: Instant) {
+        let timeout = self.cluster.cluster.idle_timeout;
+        let is_over = |since| now >= after(since, timeout);
+        self.idle.borrow_mut().retain(|idle| !idle.link.sender.is_closed() && !is_over(idle.since));
+        self.http2.tidy(self.cluster.cluster.idle_max, is_over);
+    }
+
+    /// Closes one idle connection, for another to take its place. Returns whether there was one.
+    pub(super) fn close_one_idle(&self) -> bool {
+        self.idle.borrow_mut().pop().is_some() || self.http2.close_one_idle()
+    }
+
+    /// Closes idle connections; those in use are closed when they are released.
+    pub(super) fn retire(&self) {
+        self.retired.set(true);
+        self.idle.borrow_mut().clear();
+        self.http2.clear();
+    }
+
+    fn release(&self, link: Http1) {
+        if self.retired.get() || !link.sender.is_ready() {
+            return;
+        }
+        if self.cluster.circuit.is_anyone_waiting() {
+            // If it is another worker's request that waits, it needs the place and not the connection.
+            if self.waiting.requests.get() == 0 {
+                return;
+            }
+            self.waiting.released.notify_one();
+        }
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < self.cluster.cluster.idle_max {
+            idle.push(Idle { link, since: Instant::now() });
+        }
+    }
+
+    fn release_stream(&self, stream: Http2Stream) {
+        drop(stream);
+        self.http2.tidy(self.cluster.cluster.idle_max, |_| false);
+        if self.retired.get() {
+            self.http2.clear();
+        }
+        if self.waiting.requests.get() > 0 {
+            self.waiting.released.notify_one();
+        }
     }
 
     /// Ends the tasks of idle connections without telling their senders.
     #[cfg(test)]
-    pub(crate) fn end_idle(&self) {
+    pub(super) fn end_idle(&self) {
         self.idle.borrow().iter().for_each(|idle| idle.link.task.abort());
     }
 
     #[cfg(test)]
-    pub(crate) fn idle(&self) -> usize {
+    pub(super) fn idle(&self) -> usize {
         self.idle.borrow().len()
     }
 }
@@ -115,27 +190,54 @@ impl Endpoint {
 // === impl Link ===
 
 impl Link {
+    /// Sends one request.
+    pub(super) fn send(&mut self, request: Request<RequestBody>) -> impl Future<Output = Answered> + use<> {
+        let (http1, http2) = match self {
+            Link::Http1(link) => (Some(link.sender.try_send_request(request)), None),
+            Link::Http2(stream) => {
+                let request = to_http2(request, stream.is_https());
+                (None, Some(Box::pin(stream.sender().try_send_request(request))))
+            }
+        };
+        async move {
+            match (http1, http2) {
+                (Some(sent), _) => sent.await,
+                (None, Some(sent)) => sent.await,
+                (None, None) => std::future::pending().await,
+            }
+        }
+    }
+}
+
+// === impl Http1 ===
+
+impl Http1 {
     /// Makes the stream a connection, driven by a task among `tasks`.
-    pub(crate) async fn establish(
-        stream: TcpStream,
-        peer: SocketAddr,
+    pub(super) async fn establish<T>(
+        stream: T,
         upgrade: bool,
+        open: Rc<Option<OpenConnection>>,
         tasks: &TaskTracker,
-    ) -> Result<Self, ConnectError> {
+    ) -> Result<Link, ConnectError>
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (sender, connection) =
             http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(ConnectError::Handshake)?;
+        let held = Rc::clone(&open);
         let task = tasks.spawn_local(async move {
             // Whoever waits for a response learns of the error from hyper; an idle connection may just end.
             let ended = if upgrade { connection.with_upgrades().await } else { connection.await };
             if let Err(error) = ended {
-                tracing::debug!(%peer, %error, "upstream connection ended");
+                tracing::debug!(error = &error as &dyn std::error::Error, "upstream connection ended");
             }
+            drop(held);
         });
-        Ok(Link { sender, peer, task: task.abort_handle() })
+        Ok(Link::Http1(Http1 { sender, task: task.abort_handle(), _open: open }))
     }
 }
 
-impl Drop for Link {
+impl Drop for Http1 {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -144,27 +246,40 @@ impl Drop for Link {
 // === impl Lease ===
 
 impl Lease {
-    pub(crate) fn new(endpoint: Rc<Endpoint>, link: Link) -> Self {
-        Lease { endpoint, peer: link.peer, link: Some(link) }
+    pub(super) fn new(endpoint: Rc<Endpoint>, link: Link) -> Self {
+        if endpoint.counts_active {
+            endpoint.state.active.fetch_add(1, Ordering::Relaxed);
+        }
+        Lease { endpoint, link: Some(link), holds_place: false }
     }
 
     /// The endpoint's address.
     pub(crate) fn peer(&self) -> SocketAddr {
-        self.peer
+        self.endpoint.state.address
     }
 
     /// Name and port of the endpoint.
-    pub(crate) fn host(&self) -> &HeaderValue {
+    pub(super) fn host(&self) -> &HeaderValue {
         &self.endpoint.host
     }
 
+    pub(super) fn state(&self) -> &Arc<EndpointState> {
+        &self.endpoint.state
+    }
+
+    pub(super) fn is_http2(&self) -> bool {
+        matches!(self.link, Some(Link::Http2(_)))
+    }
+
+    /// From now on it has a place among the cluster's requests, until it is dropped.
+    pub(super) fn hold_place(&mut self) {
+        self.holds_place = true;
+    }
+
     /// Sends one request.
-    pub(crate) fn send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<> {
+    pub(super) fn send(&mut self, request: Request<RequestBody>) -> impl Future<Output = Answered> + use<> {
         // The link leaves only when the lease is consumed.
-        let sent = self.link.as_mut().map(|link| link.sender.try_send_request(request));
+        let sent = self.link.as_mut().map(|link| link.send(request));
         async move {
             match sent {
                 Some(sent) => sent.await,
@@ -176,16 +291,30 @@ impl Lease {
     /// The response has been read to its end: the connection may serve another exchange, if the request's body went
     /// out whole, the peer agrees, and there is room.
     pub(crate) fn keep(mut self) {
-        let Some(link) = self.link.take() else { return };
-        let mut idle = self.endpoint.idle.borrow_mut();
-        if link.sender.is_ready() && idle.len() < self.endpoint.idle_max {
-            idle.push(Idle { link, since: Instant::now() });
+        if let Some(Link::Http1(_)) = self.link
+            && let Some(Link::Http1(link)) = self.link.take()
+        {
+            self.endpoint.release(link);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.endpoint.counts_active {
+            self.endpoint.state.active.fetch_sub(1, Ordering::Relaxed);
+        }
+        if self.holds_place {
+            self.endpoint.cluster.circuit.request_ends();
+        }
+        if let Some(Link::Http2(stream)) = self.link.take_if(|link| matches!(link, Link::Http2(_))) {
+            self.endpoint.release_stream(stream);
         }
     }
 }
 
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease").field("peer", &self.peer).finish_non_exhaustive()
+        f.debug_struct("Lease").field("peer", &self.peer()).finish_non_exhaustive()
     }
 }

@@ -2,6 +2,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use agw_config::Cluster;
 use http::Method;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -31,7 +32,24 @@ fn upstream(endpoints: &[&str]) -> Upstream {
         idle_max: 2,
         ..Cluster::new("c", target)
     };
-    Upstream::new(&Arc::new(cluster), &TaskTracker::new())
+    start(cluster)
+}
+
+fn start(cluster: Cluster) -> Upstream {
+    let state = Arc::new(ClusterState::new(&Arc::new(cluster)).unwrap());
+    Upstream::new(&state, &Arc::new(Metrics::new()), &TaskTracker::new(), true)
+}
+
+impl Upstream {
+    fn end_idle(&self) {
+        self.endpoints.each(|endpoint| endpoint.end_idle());
+    }
+
+    fn idle(&self) -> usize {
+        let mut idle = 0;
+        self.endpoints.each(|endpoint| idle += endpoint.idle() + endpoint.http2.len());
+        idle
+    }
 }
 
 fn request(body: RequestBody) -> Request<RequestBody> {
