@@ -6,6 +6,7 @@
 mod address;
 #[cfg(test)]
 pub(crate) mod bounds;
+mod certificate;
 pub(crate) mod cluster;
 mod command;
 mod endpoint;

@@ -13,6 +13,7 @@ mod warnings;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use crate::{Files, Loaded, Origin, Problem, Snapshot, load};
 
@@ -27,6 +28,10 @@ impl FakeFiles {
     fn file(mut self, path: &str, content: impl Into<Vec<u8>>) -> Self {
         self.files.insert(path.into(), content.into());
         self
+    }
+
+    fn text(&self, path: &str) -> String {
+        String::from_utf8(self.files[Path::new(path)].clone()).expect("text")
     }
 
     fn variable(mut self, name: &str, value: &str) -> Self {
@@ -53,21 +58,28 @@ impl Files for FakeFiles {
     }
 }
 
-const PEM: &str = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
-const KEY: &str = "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n";
+/// A certificate and its key, made once.
+static PAIR: LazyLock<(String, String)> = LazyLock::new(new_pair);
+static PEM: LazyLock<&str> = LazyLock::new(|| &PAIR.0);
+static KEY: LazyLock<&str> = LazyLock::new(|| &PAIR.1);
+
+fn new_pair() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(["api.example.com".to_owned()]).expect("a certificate");
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
 
 /// The files that the documents of these tests name.
 fn usual_files() -> FakeFiles {
     FakeFiles::default()
         .file("/etc/agw/rate_limit.wasm", "")
         .file("/etc/agw/incr.lua", "return redis.call('INCR', KEYS[1])")
-        .file("/etc/agw/ca.pem", PEM)
-        .file("/etc/agw/client.pem", PEM)
-        .file("/etc/agw/client.key", KEY)
-        .file("/etc/agw/server.pem", PEM)
-        .file("/run/secrets/server.key", KEY)
-        .variable("SERVER_PEM", PEM)
-        .variable("SERVER_KEY", KEY)
+        .file("/etc/agw/ca.pem", *PEM)
+        .file("/etc/agw/client.pem", *PEM)
+        .file("/etc/agw/client.key", *KEY)
+        .file("/etc/agw/server.pem", *PEM)
+        .file("/run/secrets/server.key", *KEY)
+        .variable("SERVER_PEM", &PEM)
+        .variable("SERVER_KEY", &KEY)
         .file("/run/secrets/redis", "hunter2\n")
         .variable("REDIS_PASSWORD", "hunter3")
 }

@@ -30,8 +30,14 @@ pub(super) fn secret(item: &Item<'_>) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// PEM text with at least one block of this kind, such as `CERTIFICATE`, and the file that it came from.
-pub(super) fn pem(item: &Item<'_>, kind: &str) -> Option<Pem> {
+/// PEM text with its reference, as messages may show it.
+pub(super) struct Referenced {
+    pub(super) pem: Pem,
+    pub(super) shown: String,
+}
+
+/// PEM text with at least one block of this kind, such as `CERTIFICATE`. What is in the block is not looked at.
+pub(super) fn pem(item: &Item<'_>, kind: &str) -> Option<Referenced> {
     let (reference, bytes) = resolve(item, PEM_BYTES_MAX)?;
     let text = String::from_utf8_lossy(&bytes);
     let has_block = text.lines().any(|line| {
@@ -43,7 +49,8 @@ pub(super) fn pem(item: &Item<'_>, kind: &str) -> Option<Pem> {
         item.problem(message, format!("Name a file with -----BEGIN {kind}-----"));
         return None;
     }
-    Some(Pem { text: Secret::new(bytes), file: reference.file })
+    let pem = Pem { text: Secret::new(bytes), file: reference.file };
+    Some(Referenced { pem, shown: reference.shown })
 }
 
 /// A reference, as messages may show it.

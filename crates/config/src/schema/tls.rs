@@ -2,7 +2,7 @@
 
 use crate::problem::quoted;
 use crate::reader::Item;
-use crate::schema::{address, secret};
+use crate::schema::{address, certificate};
 use crate::snapshot::{ClientCertificate, Tls};
 
 const FIELDS: [&str; 4] = ["ca", "server_name", "client_certificate", "client_key"];
@@ -12,7 +12,7 @@ pub(super) const EXAMPLE: &str = "{ ca: { file: /etc/ssl/certs/ca-certificates.c
 pub(super) fn lower(item: &Item<'_>) -> Option<Tls> {
     let fields = item.fields(&FIELDS)?;
     let ca = fields.required("ca", "{ file: /etc/ssl/certs/ca-certificates.crt }");
-    let ca_pem = ca.and_then(|item| secret::pem(&item, "CERTIFICATE"));
+    let ca_pem = ca.and_then(|item| certificate::authorities(&item));
     let server_name = fields.optional("server_name").and_then(|item| {
         let name = item.text()?;
         if !address::is_host(name) {
@@ -20,15 +20,8 @@ pub(super) fn lower(item: &Item<'_>) -> Option<Tls> {
         }
         Some(name.to_owned())
     });
-    let chain = fields.optional("client_certificate");
-    let key = fields.optional("client_key");
-    if chain.is_some() != key.is_some() {
-        item.problem("client_certificate and client_key belong together", "Write both, or neither");
-    }
-    let chain = chain.and_then(|item| secret::pem(&item, "CERTIFICATE"));
-    let key = key.and_then(|item| secret::pem(&item, "PRIVATE KEY"));
-    let client = chain
-        .zip(key)
+    let pair = certificate::optional_pair(&fields, ["client_certificate", "client_key"]);
+    let client = pair
         .map(|(chain, key)| ClientCertificate { chain_pem: chain.text.expose().to_vec(), key_pem: key.text });
     Some(Tls { ca_pem: ca_pem?.text.expose().to_vec(), server_name, client })
 }

@@ -1,6 +1,6 @@
 //! Listeners: TLS, protocols, trusted proxies.
 
-use super::{accept, check, listener_problems, with_listener};
+use super::{PEM, accept, check, lines, listener_problems, load_with, new_pair, usual_files, with_listener};
 
 const CERTIFICATE: &str = "certificate: { file: server.pem }, key: { file: /run/secrets/server.key }";
 
@@ -32,6 +32,64 @@ fn a_certificate_in_the_place_of_a_key_is_refused() {
     assert!(found[0].starts_with(&format!("tls.client_ca: {file}")), "{found:#?}");
     assert!(found[1].starts_with(&format!("tls.certificates[0].certificate: {file}")), "{found:#?}");
     assert!(found[2].starts_with("tls.certificates[0].key: "), "{found:#?}");
+}
+
+#[test]
+fn a_key_that_does_not_belong_to_its_certificate_is_refused_and_both_are_named() {
+    let (certificate, key) = new_pair();
+    let document = |chain: &str, key: &str| {
+        let pair = format!("certificate: {{ file: {chain} }}, key: {{ file: {key} }}");
+        with_listener(&format!("address: '[::1]:1', tls: {{ certificates: [{{ {pair} }}] }}"))
+    };
+    let files = usual_files().file("/etc/agw/other.pem", certificate).file("/etc/agw/other.key", key);
+    for (chain, key) in [("server.pem", "other.key"), ("other.pem", "/run/secrets/server.key")] {
+        let found = lines(&load_with(&document(chain, key), &files).expect_err("it is refused"));
+        let shown = if key.starts_with('/') { key.to_owned() } else { format!("/etc/agw/{key}") };
+        let expected = format!(
+            "agw.yaml:2: listeners[0].tls.certificates[0].key: the key in the file \"{shown}\" \
+             does not belong to the certificate in the file \"/etc/agw/{chain}\". "
+        );
+        assert!(found.len() == 1 && found[0].starts_with(&expected), "{found:#?}");
+    }
+    assert!(load_with(&document("other.pem", "other.key"), &files).is_ok());
+    // A chain in the wrong order: the first certificate is an authority's.
+    let chain = format!("{}{}", *PEM, files.text("/etc/agw/other.pem"));
+    let files = files.file("/etc/agw/chain.pem", chain);
+    assert!(load_with(&document("chain.pem", "other.key"), &files).is_err());
+    assert!(load_with(&document("chain.pem", "/run/secrets/server.key"), &files).is_ok());
+}
+
+#[test]
+fn certificates_and_keys_that_cannot_be_read_are_refused_and_not_shown() {
+    let block =
+        |kind: &str, content: &str| format!("-----BEGIN {kind}-----\n{content}\n-----END {kind}-----\n");
+    let document = with_listener(
+        "address: '[::1]:1', tls: { certificates: [{ certificate: { file: bad.pem }, key: { file: bad.key } }], \
+         client_ca: { file: bad.pem } }",
+    );
+    let damaged = PEM.replace("MII", "MIA");
+    let open = "-----BEGIN PRIVATE KEY-----\nhunter2hunter2\n";
+    let encrypted = block("ENCRYPTED PRIVATE KEY", "aHVudGVyMg==");
+    for (certificate, key, reason) in [
+        (block("CERTIFICATE", "hunter2!"), block("PRIVATE KEY", "hunter2!"), "cannot be read"),
+        (
+            block("CERTIFICATE", "aHVudGVyMg=="),
+            block("PRIVATE KEY", "aHVudGVyMg=="),
+            "is of no kind that is supported",
+        ),
+        ("-----BEGIN CERTIFICATE-----\nhunter2".to_owned(), open.to_owned(), "cannot be read"),
+        (damaged, encrypted, "is encrypted"),
+    ] {
+        let files = usual_files().file("/etc/agw/bad.pem", certificate.clone()).file("/etc/agw/bad.key", key);
+        let found = lines(&load_with(&document, &files).expect_err("it is refused"));
+        let text = found.join("\n");
+        assert_eq!(found.len(), 3, "{text}");
+        for field in ["client_ca", "certificates[0].certificate", "certificates[0].key"] {
+            assert!(text.contains(&format!("tls.{field}: ")), "{certificate}\n{text}");
+        }
+        assert!(text.contains(reason), "{text}");
+        assert!(!text.contains("hunter") && !text.contains("aHVu"), "{text}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `tls` of a listener: what it serves with, and whether clients show certificates.
 
 use crate::reader::{Fields, Item};
-use crate::schema::secret;
+use crate::schema::certificate;
 use crate::snapshot::{ClientAuth, ListenerTls, ServerCertificate, TlsVersion};
 
 const FIELDS: [&str; 4] = ["certificates", "client_ca", "client_certificate", "min_version"];
@@ -19,19 +19,18 @@ pub(super) fn lower(item: &Item<'_>) -> Option<ListenerTls> {
     let min_version = fields.optional("min_version").and_then(|item| item.choice(&versions));
     let items = fields.required("certificates", EXAMPLE)?.list_of("certificates", CERTIFICATES_MAX, "");
     Some(ListenerTls {
-        certificates: items.iter().filter_map(certificate).collect(),
+        certificates: items.iter().filter_map(server_certificate).collect(),
         client_auth,
         min_version: min_version.unwrap_or(TlsVersion::V1_2),
     })
 }
 
-fn certificate(item: &Item<'_>) -> Option<ServerCertificate> {
+fn server_certificate(item: &Item<'_>) -> Option<ServerCertificate> {
     let fields = item.fields(&CERTIFICATE)?;
     let chain = fields.required("certificate", "{ file: server.pem }");
     let key = fields.required("key", "{ file: server.key }");
-    let chain = chain.and_then(|item| secret::pem(&item, "CERTIFICATE"));
-    let key = key.and_then(|item| secret::pem(&item, "PRIVATE KEY"));
-    Some(ServerCertificate { chain: chain?, key: key? })
+    let (chain, key) = certificate::pair(chain, key)?;
+    Some(ServerCertificate { chain, key })
 }
 
 fn client_auth(fields: &Fields<'_>) -> Option<ClientAuth> {
@@ -46,5 +45,5 @@ fn client_auth(fields: &Fields<'_>) -> Option<ClientAuth> {
         }
         return None;
     };
-    Some(ClientAuth { ca: secret::pem(&ca, "CERTIFICATE")?, required: required.unwrap_or(true) })
+    Some(ClientAuth { ca: certificate::authorities(&ca)?, required: required.unwrap_or(true) })
 }
