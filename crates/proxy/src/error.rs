@@ -3,6 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 
+use agw_config::Route;
+
 /// A listener could not be bound.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -71,4 +73,31 @@ pub enum RuntimeError {
         /// Name of the cluster.
         cluster: String,
     },
+    /// A pattern of the route is no regular expression, or too large.
+    #[error("route `{route}` has a pattern that does not compile")]
+    Pattern {
+        /// Name of the route.
+        route: String,
+        /// What is wrong with it.
+        #[source]
+        source: regex::Error,
+    },
+    /// The route names a method, header or host that none can have.
+    #[error("route `{route}` names `{name}`, which is not valid there")]
+    NameNotValid {
+        /// Name of the route.
+        route: String,
+        /// What it says.
+        name: String,
+    },
+}
+
+impl RuntimeError {
+    pub(crate) fn pattern(route: &Route, source: regex::Error) -> Self {
+        RuntimeError::Pattern { route: route.name.clone(), source }
+    }
+
+    pub(crate) fn name_not_valid(route: &Route, name: &str) -> Self {
+        RuntimeError::NameNotValid { route: route.name.clone(), name: name.to_owned() }
+    }
 }

@@ -5,6 +5,7 @@
 //! dropped, for whatever reason, the exchange ends: the filters finish, the log line is written, the metrics counted.
 
 mod filtered;
+mod local;
 mod plain;
 
 use std::borrow::Cow;
@@ -20,12 +21,14 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::access_log::Entry;
+use crate::action::Forwarding;
 use crate::body::{Fault, Meter, RequestBody, ResponseBody, ResponseSource};
 use crate::chain::Chain;
 use crate::connection::{Clock, Connection, Cut, after};
 use crate::head;
 use crate::limits::REPLY_GRACE;
 use crate::reply::{self, Problem, Reply};
+use crate::router::Asked;
 use crate::runtime::RouteState;
 use crate::upstream::{SendError, SendPlan, Sent, Tries, echo};
 
@@ -40,6 +43,8 @@ pub(crate) struct Exchange {
     /// The connection's with HTTP/1.1, the stream's with HTTP/2.
     clock: Rc<Clock>,
     route: Option<Rc<RouteState>>,
+    /// Which of the route's clusters was drawn.
+    share: usize,
     chain: Option<Chain>,
     method: Method,
     /// As the client sent it, if it could be read.
@@ -100,7 +105,8 @@ pub(crate) async fn serve(
 
     let generation = exchange.connection.worker.generation();
     let host = arrived.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
-    let Some(route) = generation.find(host, arrived.path.path()) else {
+    let (method, path, headers) = (&arrived.method, &arrived.path, &arrived.headers);
+    let Some(route) = generation.find(Asked { authority: host, method, path, headers }) else {
         return Ok(exchange.answer(reply::ROUTE_NOT_FOUND));
     };
     exchange.take_route(route);
@@ -141,6 +147,7 @@ impl Exchange {
             connection,
             clock,
             route: None,
+            share: 0,
             chain: None,
             method,
             path,
@@ -160,7 +167,13 @@ impl Exchange {
 
     fn take_route(&mut self, route: &Rc<RouteState>) {
         self.deadline = after(self.started_at, route.route.timeout);
+        self.share = route.action.forwarding().map_or(0, Forwarding::draw);
         self.route = Some(Rc::clone(route));
+    }
+
+    /// For the access log: who answered, if all went well.
+    fn answered_by(&self) -> &'static str {
+        self.route.as_ref().map_or("", |route| route.action.details())
     }
 
     /// The request's body, untouched.
@@ -175,13 +188,20 @@ impl Exchange {
         Rc::clone(self.meter.get_or_insert_default())
     }
 
-    /// Sends the request to the route's cluster and waits for the head of its response, at most until the deadline.
+    /// Has the request answered by the route's action: sends it to the cluster that was drawn, and waits for the head
+    /// of its response, at most until the deadline.
     async fn dispatch(
         &mut self,
-        request: Request<RequestBody>,
+        mut request: Request<RequestBody>,
     ) -> Result<(ResponseHead, ResponseSource), Halt> {
         let Some(route) = self.route.clone() else { return Err(reply::ROUTE_NOT_FOUND.into()) };
-        if route.upstream.is_echo() {
+        let (Some(forwarding), Some(target)) = (route.action.forwarding(), route.targets.get(self.share))
+        else {
+            return Box::pin(self.answer_here(&route.action, request)).await;
+        };
+        let hash = if forwarding.has_key() { self.hash(forwarding, &request) } else { None };
+        forwarding.rewrite(&mut request)?;
+        if target.upstream.is_echo() {
             let echoed = self.clock.before(self.deadline, Box::pin(echo(request))).await;
             return match echoed.ok_or(reply::ROUTE_TIMEOUT)? {
                 Ok((head, body)) => Ok((head, ResponseSource::Whole(body))),
@@ -190,14 +210,14 @@ impl Exchange {
         }
         let before = Instant::now();
         let plan = SendPlan {
-            retry: route.forward().and_then(|forward| forward.retry.as_ref()),
-            hash: None,
+            retry: forwarding.retry(),
+            hash,
             deadline: self.deadline,
-            endpoint_host: false,
+            endpoint_host: forwarding.host_of_endpoint(),
             upgrade: false,
             tries: &self.tries,
         };
-        let sent = self.clock.before(self.deadline, route.upstream.send(request, plan)).await;
+        let sent = self.clock.before(self.deadline, target.upstream.send(request, plan)).await;
         let Sent { response, lease } = match sent.ok_or(reply::ROUTE_TIMEOUT)? {
             Ok(answered) => answered,
             Err(error) => return Err(self.send_failed(&error)),

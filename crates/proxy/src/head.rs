@@ -95,6 +95,33 @@ fn target(method: &Method, uri: &Uri) -> Result<PathAndQuery, Problem> {
     }
 }
 
+/// Whether one of the path's segments is `.` or `..`, in plain bytes or percent-encoded. The gateway and the upstream
+/// would not mean the same resource, and a route's plugins could be walked around.
+pub(crate) fn has_dot_segment(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    let starts = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at + 1);
+    starts.map(|at| bytes.get(at..).unwrap_or_default()).any(|rest| {
+        matches!(rest, [b'.' | b'%', ..]) && {
+            let segment = rest.split(|byte| *byte == b'/').next().unwrap_or_default();
+            is_dots(segment)
+        }
+    })
+}
+
+#[cold]
+fn is_dots(segment: &[u8]) -> bool {
+    let mut dots = 0;
+    let mut rest = segment;
+    while !rest.is_empty() {
+        rest = match rest {
+            [b'.', rest @ ..] | [b'%', b'2', b'e' | b'E', rest @ ..] => rest,
+            _ => return false,
+        };
+        dots += 1;
+    }
+    (1..=2).contains(&dots)
+}
+
 /// Leaves exactly one `Host` header, which is the request's authority.
 fn settle_host(
     absolute: Option<&Authority>,

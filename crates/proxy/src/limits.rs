@@ -40,6 +40,9 @@ pub(crate) const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Bytes of a host name; DNS has none that is longer, so a longer one matches no named host.
 pub(crate) const HOST_BYTES_MAX: usize = 255;
 
+/// Bytes of a path that a rewrite made; a longer one is answered with 414.
+pub(crate) const REWRITTEN_PATH_BYTES_MAX: usize = 64 << 10;
+
 /// Bytes that hyper needs at least to read a head.
 pub(crate) const READ_BUFFER_BYTES_MIN: usize = 8192;
 

@@ -5,14 +5,15 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use agw_config::{Cluster, Forward, Route, RouteAction, Snapshot};
+use agw_config::{Cluster, Route, RouteAction, Snapshot};
 use agw_telemetry::Metrics;
 use agw_wasm::{LoadedPlugin, VmPools};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use crate::action::Action;
 use crate::error::RuntimeError;
-use crate::router::Router;
+use crate::router::{Asked, Router};
 use crate::stats::RouteStats;
 use crate::upstream::{ClusterState, Upstream};
 
@@ -30,7 +31,9 @@ pub struct Runtime {
 
 struct RoutePlan {
     route: Arc<Route>,
-    cluster: Arc<ClusterState>,
+    action: Arc<Action>,
+    /// Those of a route that forwards, in its order.
+    clusters: Vec<Arc<ClusterState>>,
     plugins: Vec<Arc<LoadedPlugin>>,
 }
 
@@ -47,11 +50,19 @@ pub(crate) struct Generation {
 pub(crate) struct RouteState {
     pub(crate) route: Arc<Route>,
     pub(crate) name: Arc<str>,
-    pub(crate) cluster: Arc<str>,
+    pub(crate) action: Arc<Action>,
+    /// The clusters that requests are forwarded to, by [`Forwarding::draw`](crate::action::Forwarding::draw).
+    pub(crate) targets: Vec<Target>,
     /// In the order in which they see the request.
     pub(crate) plugins: Vec<Arc<LoadedPlugin>>,
-    pub(crate) upstream: Rc<Upstream>,
     pub(crate) stats: RouteStats,
+}
+
+/// A cluster on one worker; routes share it.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) cluster: Arc<str>,
+    pub(crate) upstream: Rc<Upstream>,
 }
 
 // === impl Runtime ===
@@ -60,13 +71,14 @@ impl Runtime {
     /// Joins a snapshot with its plugins, by name. `vms` makes the VMs of the worker with the index it is given.
     ///
     /// # Errors
-    /// A route that names a plugin or cluster that is not there, or a cluster whose TLS cannot be set up.
+    /// A route that names a plugin or cluster that is not there or has something that does not compile, or a cluster
+    /// whose TLS cannot be set up.
     pub fn new(
         snapshot: Arc<Snapshot>,
         plugins: &HashMap<String, Arc<LoadedPlugin>>,
         vms: impl Fn(usize) -> Rc<VmPools> + Send + Sync + 'static,
     ) -> Result<Self, RuntimeError> {
-        let router = Router::build(&snapshot.routes);
+        let router = Router::build(&snapshot.routes)?;
         let clusters = snapshot.clusters.values().map(cluster_state).collect::<Result<_, _>>()?;
         let routes = snapshot.routes.iter().map(|route| RoutePlan::new(route, &clusters, plugins));
         let routes = routes.collect::<Result<_, _>>()?;
@@ -99,13 +111,17 @@ impl RoutePlan {
         clusters: &HashMap<String, Arc<ClusterState>>,
         plugins: &HashMap<String, Arc<LoadedPlugin>>,
     ) -> Result<Self, RuntimeError> {
-        let wanted = match &route.action {
-            RouteAction::Forward(forward) => forward.clusters.first().map(|share| share.cluster.as_str()),
-            RouteAction::Redirect(_) | RouteAction::Respond(_) => None,
+        let cluster = |name: &String| {
+            clusters.get(name).cloned().ok_or_else(|| RuntimeError::NoSuchCluster {
+                route: route.name.clone(),
+                cluster: name.clone(),
+            })
         };
-        let Some(cluster) = wanted.and_then(|cluster| clusters.get(cluster)) else {
-            let (route, cluster) = (route.name.clone(), wanted.unwrap_or_default().to_owned());
-            return Err(RuntimeError::NoSuchCluster { route, cluster });
+        let clusters = match &route.action {
+            RouteAction::Forward(forward) => {
+                forward.clusters.iter().map(|share| cluster(&share.cluster)).collect::<Result<_, _>>()?
+            }
+            RouteAction::Redirect(_) | RouteAction::Respond(_) => Vec::new(),
         };
         let find = |name: &String| {
             plugins.get(name).cloned().ok_or_else(|| RuntimeError::PluginNotLoaded {
@@ -114,19 +130,8 @@ impl RoutePlan {
             })
         };
         let plugins = route.plugins.iter().map(find).collect::<Result<_, _>>()?;
-        Ok(RoutePlan { route: Arc::clone(route), cluster: Arc::clone(cluster), plugins })
-    }
-}
-
-// === impl RouteState ===
-
-impl RouteState {
-    /// How requests are forwarded, if they are.
-    pub(crate) fn forward(&self) -> Option<&Forward> {
-        match &self.route.action {
-            RouteAction::Forward(forward) => Some(forward),
-            RouteAction::Redirect(_) | RouteAction::Respond(_) => None,
-        }
+        let action = Arc::new(Action::compile(route)?);
+        Ok(RoutePlan { route: Arc::clone(route), action, clusters, plugins })
     }
 }
 
@@ -140,29 +145,34 @@ impl Generation {
         metrics: &Arc<Metrics>,
         tasks: &TaskTracker,
     ) -> Self {
-        let mut upstreams: HashMap<&str, Rc<Upstream>> = HashMap::new();
+        let mut targets: HashMap<Arc<str>, Target> = HashMap::new();
+        let mut target = |cluster: &Arc<ClusterState>| {
+            let name: Arc<str> = cluster.name().into();
+            let made = || {
+                let upstream = Rc::new(Upstream::new(cluster, metrics, tasks, worker == 0));
+                Target { cluster: Arc::clone(&name), upstream }
+            };
+            targets.entry(Arc::clone(&name)).or_insert_with(made).clone()
+        };
         let mut routes = Vec::with_capacity(runtime.routes.len());
         for plan in &runtime.routes {
-            let upstream = upstreams
-                .entry(plan.cluster.name())
-                .or_insert_with(|| Rc::new(Upstream::new(&plan.cluster, metrics, tasks, worker == 0)));
             routes.push(Rc::new(RouteState {
                 name: plan.route.name.as_str().into(),
-                cluster: plan.cluster.name().into(),
+                action: Arc::clone(&plan.action),
+                targets: plan.clusters.iter().map(&mut target).collect(),
                 stats: RouteStats::new(metrics, &plan.route.name),
                 route: Arc::clone(&plan.route),
                 plugins: plan.plugins.clone(),
-                upstream: Rc::clone(upstream),
             }));
         }
-        let upstreams = upstreams.into_values().collect();
+        let upstreams = targets.into_values().map(|target| target.upstream).collect();
         let vms = (runtime.vms)(worker);
         Generation { vms, routes, upstreams, runtime }
     }
 
-    /// The most specific route for `authority` and `path`, which has no query.
-    pub(crate) fn find(&self, authority: Option<&str>, path: &str) -> Option<&Rc<RouteState>> {
-        self.routes.get(self.runtime.router.find(authority, path)?)
+    /// The most specific route that takes the request.
+    pub(crate) fn find(&self, asked: Asked<'_>) -> Option<&Rc<RouteState>> {
+        self.routes.get(self.runtime.router.find(asked)?)
     }
 
     /// Closes upstream connections that were idle for too long.

@@ -42,7 +42,6 @@ use self::balance::Balancer;
 pub(crate) use self::circuit::Limit;
 pub(crate) use self::connect::ConnectError;
 pub(crate) use self::echo::echo;
-#[allow(unused_imports, reason = "routes compute no hash yet")]
 pub(crate) use self::hash::hash_of;
 use self::outlier::Trial;
 pub(crate) use self::plan::{SendPlan, Sent, Tries};

@@ -55,6 +55,11 @@ impl RequestBody {
         RequestBody { kind: Kind::Replay(body), meter: None }
     }
 
+    /// Whether filters are still at work on it.
+    pub(crate) fn is_driven(&self) -> bool {
+        matches!(self.kind, Kind::Driven(_))
+    }
+
     /// Its length, if that is known before it has been read.
     pub(crate) fn known_length(&self) -> Option<u64> {
         if let Kind::Empty = self.kind { Some(0) } else { self.size_hint().exact() }

@@ -29,6 +29,7 @@ use crate::body::{Direction, First, RequestBody, RequestSource, ResponseBody, Re
 use crate::chain::Chain;
 use crate::head::{self, Arrived};
 use crate::reply::{self, Problem};
+use crate::router::Asked;
 use crate::runtime::Generation;
 
 pub(super) async fn run(
@@ -48,7 +49,8 @@ pub(super) async fn run(
         Ok((head, source)) => {
             stream.state().response = Some(head);
             let upper = exchange.filters();
-            Answer { source, upper, details: Cow::Borrowed("via_upstream"), flags: "", close: false }
+            let details = Cow::Borrowed(exchange.answered_by());
+            Answer { source, upper, details, flags: "", close: false }
         }
         Err(Halt::Problem(problem)) => exchange.reply(&stream, problem.into(), exchange.filters()),
         Err(Halt::Interrupted) => match exchange.interruption(&stream) {
@@ -140,13 +142,14 @@ impl Exchange {
             return Ok(());
         }
         let authority = state.request.authority.as_ref().map(Authority::as_str);
-        let Some(route) = generation.find(authority, state.request.path.path()) else {
+        let RequestHead { method, path, headers, .. } = &state.request;
+        let Some(route) = generation.find(Asked { authority, method, path, headers }) else {
             return Err(reply::ROUTE_NOT_FOUND.into());
         };
         if !self.route.as_ref().is_some_and(|current| Rc::ptr_eq(current, route)) {
             self.take_route(route);
             state.info.route = Arc::clone(&route.name);
-            state.info.cluster = Arc::clone(&route.cluster);
+            state.info.cluster = self.cluster();
             state.info.deadline = self.deadline;
         }
         Ok(())
@@ -185,13 +188,19 @@ impl Exchange {
             deadline: self.deadline,
             listener: Arc::clone(&connection.entrance.name),
             route: self.route.as_ref().map_or_else(none, |route| Arc::clone(&route.name)),
-            cluster: self.route.as_ref().map_or_else(none, |route| Arc::clone(&route.cluster)),
+            cluster: self.cluster(),
             upstream: None,
             request_bytes: 0,
             response_bytes: 0,
             code_details: String::new(),
             response_flags: "",
         }
+    }
+
+    /// Name of the cluster that was drawn; `none` if the gateway answers itself.
+    fn cluster(&self) -> Arc<str> {
+        let target = self.route.as_ref().and_then(|route| route.targets.get(self.share));
+        target.map_or_else(|| Arc::from("none"), |target| Arc::clone(&target.cluster))
     }
 
     fn filters(&self) -> usize {

@@ -17,7 +17,7 @@ pub(super) async fn run(
     let request = upstream_request(arrived.method, arrived.path, arrived.headers, body);
     match exchange.dispatch(request).await {
         Ok((head, source)) => {
-            exchange.details = "via_upstream".into();
+            exchange.details = exchange.answered_by().into();
             Ok(exchange.respond(head, source))
         }
         Err(Halt::Problem(problem)) => Ok(exchange.answer(problem)),

@@ -7,4 +7,5 @@ mod filters;
 mod guests;
 mod h2;
 mod plain;
+mod routing;
 mod support;
