@@ -146,15 +146,16 @@ impl<'a> Item<'a> {
         items.iter().enumerate().map(child).collect()
     }
 
-    /// The items of a list that has one or more, but no more than so many. `what` they are, such as `methods`, and
-    /// what to do instead, as the end of a sentence.
+    /// The items of a list that has one or more, but no more than so many: what is beyond is not looked at. `what`
+    /// they are, such as `methods`, and what to do instead, as the end of a sentence.
     pub(crate) fn list_of(&self, what: &str, max: usize, instead: &str) -> Vec<Item<'a>> {
-        let items = self.list();
+        let mut items = self.list();
         let is_list = matches!(self.node.value, Value::List(_));
         if is_list && (items.is_empty() || items.len() > max) {
             let message = format!("the number of {what} is out of bounds");
             self.problem(message, format!("Write 1 to {max} of them{instead}"));
         }
+        items.truncate(max);
         items
     }
 

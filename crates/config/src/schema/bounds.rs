@@ -8,6 +8,10 @@ use crate::units::Bounds;
 pub(crate) enum Section {
     Listener,
     Route,
+    /// A route's share of requests for one cluster.
+    Share,
+    /// A route that the gateway answers.
+    Respond,
     Cluster,
     Plugin,
     Resource,
@@ -15,25 +19,32 @@ pub(crate) enum Section {
 }
 
 impl Section {
-    /// The section's field in the document.
-    pub(crate) fn name(self) -> &'static str {
+    /// What holds the number in the tests' document, as a JSON pointer.
+    pub(crate) fn place(self) -> &'static str {
         match self {
-            Section::Listener => "listeners",
-            Section::Route => "routes",
-            Section::Cluster => "clusters",
-            Section::Plugin => "plugins",
-            Section::Resource | Section::Grant => "resources",
+            Section::Listener => "/listeners/0",
+            Section::Route => "/routes/0",
+            Section::Share => "/routes/1/clusters/0",
+            Section::Respond => "/routes/2/respond",
+            Section::Cluster => "/clusters/0",
+            Section::Plugin => "/plugins/0",
+            Section::Resource => "/resources/0",
+            Section::Grant => "/resources/0/grants/0",
         }
     }
 
-    /// From the section's item to what holds the number.
-    pub(crate) fn inside(self) -> &'static str {
-        if self == Section::Grant { "/grants/0" } else { "" }
-    }
-
-    /// The chapter of the reference.
-    pub(crate) fn heading(self) -> &'static str {
-        if self == Section::Grant { "resources[].grants[]" } else { self.name() }
+    /// The chapter of the reference, and what stands before the field in its row.
+    pub(crate) fn heading(self) -> (&'static str, &'static str) {
+        match self {
+            Section::Listener => ("listeners", ""),
+            Section::Route => ("routes", ""),
+            Section::Share => ("routes", "clusters[]."),
+            Section::Respond => ("routes", "respond."),
+            Section::Cluster => ("clusters", ""),
+            Section::Plugin => ("plugins", ""),
+            Section::Resource => ("resources", ""),
+            Section::Grant => ("resources[].grants[]", ""),
+        }
     }
 }
 
@@ -57,6 +68,8 @@ pub(crate) const ALL: &[(Section, &str, Bounds)] = &[
     (Section::Route, "idle_timeout", route::IDLE_TIMEOUT),
     (Section::Route, "limits.request_body", route::REQUEST_BODY),
     (Section::Route, "limits.buffer", route::BUFFER),
+    (Section::Share, "weight", route::forward::WEIGHT),
+    (Section::Respond, "status", route::reply::RESPOND_STATUS),
     (Section::Cluster, "connect_timeout", cluster::CONNECT_TIMEOUT),
     (Section::Cluster, "idle_timeout", cluster::IDLE_TIMEOUT),
     (Section::Cluster, "idle_connections", cluster::IDLE_CONNECTIONS),

@@ -1,6 +1,6 @@
 //! `routes`: which requests these are, what answers them, and within which limits.
 
-mod forward;
+pub(crate) mod forward;
 mod matching;
 pub(crate) mod reply;
 pub(crate) mod retry;

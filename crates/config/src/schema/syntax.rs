@@ -18,6 +18,15 @@ const PATTERNS_MAX: usize = 1000;
 
 /// A path without query.
 pub(super) fn path(item: &Item<'_>) -> Option<String> {
+    let path = prefix(item)?;
+    if is_dots(path.rsplit('/').next().unwrap_or_default()) {
+        dot_segment(item, &path);
+    }
+    Some(path)
+}
+
+/// The beginning of a path: its last segment may go on.
+pub(super) fn prefix(item: &Item<'_>) -> Option<String> {
     let path = item.text()?;
     let printable = path.bytes().all(|byte| byte.is_ascii_graphic());
     if !path.starts_with('/') || !printable || path.contains(['?', '#']) || path.len() > TEXT_BYTES_MAX {
@@ -25,8 +34,23 @@ pub(super) fn path(item: &Item<'_>) -> Option<String> {
             format!("{} is not a path", quoted(path)),
             "Begin it with a slash; no query, no fragment, no blanks; percent-encode what is not ASCII",
         );
+    } else if path.rsplit('/').skip(1).any(is_dots) {
+        dot_segment(item, path);
     }
     Some(path.to_owned())
+}
+
+/// Requests with such a segment are refused, so such a path would match none and lead to none.
+fn dot_segment(item: &Item<'_>, path: &str) {
+    item.problem(
+        format!("{} has \".\" or \"..\" as a segment", quoted(path)),
+        "Write the path that it leads to",
+    );
+}
+
+fn is_dots(segment: &str) -> bool {
+    // Three times as long if each dot is percent-encoded.
+    segment.len() <= 6 && matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
 }
 
 /// A host as the Host header has it, in lower case and without port: an IPv6 address stands in brackets.

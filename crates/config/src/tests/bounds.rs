@@ -14,10 +14,14 @@ fn base() -> Value {
     json!({
         "version": 1,
         "listeners": [{ "name": "http", "address": "127.0.0.1:0" }],
-        "routes": [{ "name": "all", "match": { "prefix": "/" }, "cluster": "c", "plugins": ["p"], "retry": {} }],
+        "routes": [
+            { "name": "all", "match": { "prefix": "/" }, "cluster": "c", "plugins": ["p"], "retry": {} },
+            { "name": "shares", "match": { "path": "/s" }, "clusters": [{ "name": "c" }, { "name": "d" }] },
+            { "name": "answer", "match": { "path": "/a" }, "respond": {} },
+        ],
         "clusters": [{
             "name": "c", "endpoints": ["127.0.0.1:9000"], "health": { "path": "/" }, "outlier": {},
-        }],
+        }, { "name": "d", "builtin": "echo" }],
         "plugins": [{ "name": "p", "module": { "builtin": "rate-limit" } }],
         "resources": [{
             "name": "r", "type": "redis", "endpoint": "127.0.0.1:6379",
@@ -27,7 +31,7 @@ fn base() -> Value {
 }
 
 fn pointer(section: Section, field: &str) -> String {
-    format!("/{}/0{}/{}", section.name(), section.inside(), field.replace('.', "/"))
+    format!("{}/{}", section.place(), field.replace('.', "/"))
 }
 
 /// Sets the field, and what must be raised with it.
@@ -102,7 +106,14 @@ fn one_beyond_either_bound_of_every_number_is_refused_at_its_path() {
             let document = document(*section, field, &value).to_string();
             let found =
                 load_with(&document, &usual_files()).err().unwrap_or_else(|| panic!("{field}: {value}"));
-            let path = pointer(*section, field)[1..].replace("/0", "[0]").replace('/', ".");
+            let path = pointer(*section, field).split('/').skip(1).fold(String::new(), |path, step| {
+                if step.parse::<usize>().is_ok() {
+                    format!("{path}[{step}]")
+                } else {
+                    format!("{path}.{step}")
+                }
+            });
+            let path = path.trim_start_matches('.');
             assert_eq!(found[0].path, path, "{value}: {:#?}", super::lines(&found));
             assert!(found[0].hint.contains(&bounds.unit.show(bounds.max)), "{}", found[0]);
         }
@@ -119,11 +130,12 @@ fn every_number_has_its_default() {
 #[test]
 fn the_reference_states_default_and_bounds_of_every_number() {
     for (section, field, bounds) in bounds::ALL {
-        let heading = format!("\n## `{}`", section.heading());
-        let chapter = REFERENCE.split_once(&heading).unwrap_or_else(|| panic!("{heading} is missing")).1;
-        let chapter = chapter.split("\n## ").next().expect("a split has a first part");
-        let row = chapter.lines().find(|line| line.starts_with(&format!("| `{field}` |")));
-        let row = row.unwrap_or_else(|| panic!("{} has no row for {field}", section.heading()));
+        let (chapter, before) = section.heading();
+        let heading = format!("\n## `{chapter}`");
+        let text = REFERENCE.split_once(&heading).unwrap_or_else(|| panic!("{heading} is missing")).1;
+        let text = text.split("\n## ").next().expect("a split has a first part");
+        let row = text.lines().find(|line| line.starts_with(&format!("| `{before}{field}` |")));
+        let row = row.unwrap_or_else(|| panic!("{chapter} has no row for {before}{field}"));
         let show = |value| bounds.unit.show(value);
         let expected = format!("| {} | {} to {} |", show(bounds.default), show(bounds.min), show(bounds.max));
         assert!(row.ends_with(&expected), "the row of {field} ends with {expected}, not\n{row}");

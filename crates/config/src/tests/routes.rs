@@ -386,3 +386,40 @@ fn routes_that_ask_for_the_same_are_refused_however_they_are_written() {
         accept(&document(first, second));
     }
 }
+
+#[test]
+fn a_path_with_a_dot_segment_is_refused_for_no_request_has_it() {
+    const EXPECTED: &str = "has \".\" or \"..\" as a segment. Write the path that it leads to";
+    for path in ["/..", "/.", "/a/../b", "/a/./", "/%2E%2e/b", "/a/.%2e"] {
+        refused(
+            &format!("match: {{ path: '{path}' }}, cluster: c"),
+            &[&format!("match.path: \"{path}\" {EXPECTED}")],
+        );
+        refused(
+            &format!("match: {{ path: / }}, cluster: c, rewrite: {{ path: '{path}' }}"),
+            &[&format!("rewrite.path: \"{path}\" {EXPECTED}")],
+        );
+    }
+    refused("match: { prefix: /../ }, cluster: c", &[&format!("match.prefix: \"/../\" {EXPECTED}")]);
+    for matching in ["prefix: /..", "prefix: /.well-known/", "path: /..a/b...", "path: '/%2e%2e%2e'"] {
+        accept(&with_route(&format!("match: {{ {matching} }}, cluster: c")));
+    }
+}
+
+#[test]
+fn a_list_beyond_its_bound_is_one_problem_and_is_not_looked_at_further() {
+    let hundreds = |item: &str| format!("[{}]", vec![item; 300].join(", "));
+    for (field, path, max) in [
+        (format!("clusters: {}", hundreds("{ name: x, weight: y }")), "clusters", 100),
+        (format!("cluster: c, upgrades: {}", hundreds("h2c")), "upgrades", 8),
+    ] {
+        let found = route_problems(&format!("match: {{ path: / }}, {field}"));
+        let own = found.iter().filter(|problem| problem.starts_with(&format!("{path}: ")));
+        assert_eq!(own.count(), 1, "{found:#?}");
+        assert!(found.iter().all(|problem| !problem.starts_with(&format!("{path}[{max}]"))), "{found:#?}");
+    }
+    let headers: String = (0..300).map(|index| format!("x{index}: \"\\n\", ")).collect();
+    let found = route_problems(&format!("match: {{ path: / }}, respond: {{ headers: {{ {headers} }} }}"));
+    assert_eq!(found.len(), 51, "{found:#?}");
+    assert_eq!(found[0], "respond.headers: there are too many headers. Write at most 50 of them");
+}

@@ -1,6 +1,6 @@
 //! What is legal but unwise.
 
-use super::{lines, load_with, usual_files, with_resource};
+use super::{lines, load_with, usual_files, with_cluster, with_listener, with_resource, with_route};
 
 fn warnings(text: &str) -> Vec<String> {
     match load_with(text, &usual_files()) {
@@ -68,4 +68,87 @@ fn a_plugin_with_a_grant_in_shared_vms_earns_a_warning() {
     let text = with_resource(resource).replace("rate-limit }", "rate-limit }, vm: { mode: shared }");
     let found = warnings(&text);
     assert!(found.len() == 1 && found[0].starts_with("agw.yaml:5: plugins[0].vm.mode: "), "{found:#?}");
+}
+
+/// The one warning, without the document's name and line.
+#[track_caller]
+fn only(text: &str) -> String {
+    let found = warnings(text);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    found[0].splitn(3, ':').nth(2).unwrap_or_default().trim_start().to_owned()
+}
+
+#[test]
+fn proxies_that_anybody_can_pretend_to_be_earn_a_warning() {
+    let document = |address: &str, forwarded: &str| {
+        with_listener(&format!("address: '{address}', forwarded: {{ {forwarded} }}"))
+    };
+    assert_eq!(
+        only(&document("0.0.0.0:80", "trusted_hops: 1")),
+        "listeners[0].forwarded: whoever connects is believed about the client's address. \
+         Write trusted_networks: [10.0.0.0/8] to confine that, or [\"0.0.0.0/0\", \"::/0\"] to say so on purpose"
+    );
+    assert_eq!(
+        only(&document("0.0.0.0:80", "trusted_networks: [10.0.0.0/8]")),
+        "listeners[0].forwarded.trusted_networks: no proxy is trusted, so these networks have no effect. \
+         Write trusted_hops: 1, or remove the networks"
+    );
+    for (address, forwarded) in [
+        ("127.0.0.1:80", "trusted_hops: 1"),
+        ("0.0.0.0:80", "trusted_hops: 0"),
+        ("0.0.0.0:80", "trusted_hops: 1, trusted_networks: [0.0.0.0/0, '::/0']"),
+    ] {
+        assert_eq!(warnings(&document(address, forwarded)), Vec::<String>::new(), "{forwarded}");
+    }
+}
+
+#[test]
+fn limits_of_a_protocol_that_is_off_earn_a_warning() {
+    assert_eq!(
+        only(&with_listener("address: '[::1]:1', protocols: [http1], http2: { streams: 5 }")),
+        "listeners[0].http2: HTTP/2 is off, so this has no effect. Add http2 to protocols, or remove the field"
+    );
+    assert_eq!(
+        warnings(&with_listener("address: '[::1]:1', protocols: [http2], http2: {}")),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn a_hash_that_nothing_uses_and_a_use_without_one_earn_a_warning() {
+    assert_eq!(
+        only(&with_route("match: { path: / }, cluster: d, hash: { path: true }")),
+        "routes[0].hash: no cluster of this route spreads requests by a hash. \
+         Write balance: consistent_hash in the cluster, or remove the field"
+    );
+    let document = with_cluster("endpoints: ['a:1'], balance: consistent_hash");
+    assert_eq!(
+        only(&document),
+        "clusters[0].balance: no route to this cluster says what to hash: its requests go anywhere. \
+         Write hash: { client_address: true } in a route, or another balance"
+    );
+    for route in ["cluster: c, hash: { path: true }", "clusters: [{ name: c }], hash: { cookie: a }"] {
+        assert_eq!(warnings(&document.replace("cluster: c", route)), Vec::<String>::new(), "{route}");
+    }
+}
+
+#[test]
+fn retries_that_may_repeat_a_change_or_never_happen_earn_a_warning() {
+    let route = |retry: &str| {
+        with_route(&format!("match: {{ path: / }}, cluster: d, timeout: 2s, retry: {{ {retry} }}"))
+    };
+    assert_eq!(
+        only(&route("unsafe_methods: true")),
+        "routes[0].retry.unsafe_methods: a request that changes something may be carried out twice. \
+         Keep it only if the upstream recognises a repetition, or write false"
+    );
+    assert_eq!(
+        only(&route("on: [timeout], per_try_timeout: 2s")),
+        "routes[0].retry.per_try_timeout: the route's timeout ends first, so this has no effect. \
+         Make it shorter than the route's timeout"
+    );
+    assert_eq!(
+        warnings(&route("on: [timeout], per_try_timeout: 1999ms, unsafe_methods: false")),
+        Vec::<String>::new()
+    );
 }

@@ -19,11 +19,11 @@ pub(super) fn lower(listener: &Fields<'_>, loopback: bool) -> ForwardedPolicy {
     let fields = listener.group("forwarded", &FIELDS);
     let trusted_hops = fields.usize("trusted_hops", TRUSTED_HOPS);
     let written = fields.optional("trusted_networks");
-    let networks = written.as_ref().map(|item| item.texts()).unwrap_or_default();
+    let networks = written
+        .as_ref()
+        .map(|item| item.list_of("networks", NETWORKS_MAX, ", or remove the field"))
+        .unwrap_or_default();
     if let Some(item) = &written {
-        if networks.len() > NETWORKS_MAX {
-            item.problem("there are too many networks", format!("Write at most {NETWORKS_MAX} of them"));
-        }
         if trusted_hops == 0 {
             item.warning(
                 "no proxy is trusted, so these networks have no effect",
@@ -39,13 +39,14 @@ pub(super) fn lower(listener: &Fields<'_>, loopback: bool) -> ForwardedPolicy {
     }
     ForwardedPolicy {
         trusted_hops,
-        trusted_networks: networks.iter().filter_map(|(item, text)| network(item, text)).collect(),
+        trusted_networks: networks.iter().filter_map(network).collect(),
         rfc7239: fields.boolean("rfc7239", false),
     }
 }
 
-fn network(item: &Item<'_>, text: &str) -> Option<IpNetwork> {
+fn network(item: &Item<'_>) -> Option<IpNetwork> {
     const HINT: &str = "Write one such as 10.0.0.0/8, 192.0.2.1 or \"2001:db8::/32\"";
+    let text = item.text()?;
     let (address, prefix) = match text.split_once('/') {
         Some((address, prefix)) => (address, Some(prefix)),
         None => (text, None),

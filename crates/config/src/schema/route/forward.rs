@@ -15,7 +15,7 @@ const SHARE: [&str; 2] = ["name", "weight"];
 const REWRITE: [&str; 5] = ["path", "prefix", "regex", "host", "host_from_endpoint"];
 const HASH: [&str; 5] = ["client_address", "header", "cookie", "query", "path"];
 
-const WEIGHT: Bounds = Bounds::count(0, 1, 1_000_000);
+pub(crate) const WEIGHT: Bounds = Bounds::count(0, 1, 1_000_000);
 const CLUSTERS_MAX: usize = 100;
 const UPGRADES_MAX: usize = 8;
 
@@ -118,11 +118,8 @@ fn hash(item: &Item<'_>, clusters: &[WeightedCluster], mentions: &Mentions) -> O
 
 fn upgrades(list: &Item<'_>) -> Vec<String> {
     let mut upgrades = Vec::new();
-    let items = list.texts();
-    if items.len() > UPGRADES_MAX {
-        list.problem("there are too many protocols", format!("Write at most {UPGRADES_MAX} of them"));
-    }
-    for (item, protocol) in &items {
+    for item in list.list_of("upgrades", UPGRADES_MAX, ", or remove the field") {
+        let Some(protocol) = item.text() else { continue };
         let name = protocol.to_ascii_lowercase();
         if REFUSED_UPGRADES.contains(&name.as_str()) {
             item.problem(

@@ -52,7 +52,7 @@ fn hosts(fields: &Fields<'_>) -> Vec<HostMatch> {
 fn path(fields: &Fields<'_>) -> Option<PathMatch> {
     let (field, item) = fields.one_of(&["prefix", "path", "regex"], "prefix: /")?;
     match field {
-        "prefix" => syntax::path(&item).map(PathMatch::Prefix),
+        "prefix" => syntax::prefix(&item).map(PathMatch::Prefix),
         "path" => syntax::path(&item).map(PathMatch::Exact),
         _ => syntax::regex(&item, whole_pattern).map(|(text, _)| PathMatch::Regex(text)),
     }

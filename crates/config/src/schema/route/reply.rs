@@ -92,7 +92,7 @@ fn headers(item: &Item<'_>) -> Vec<(String, String)> {
     if entries.len() > HEADERS_MAX {
         item.problem("there are too many headers", format!("Write at most {HEADERS_MAX} of them"));
     }
-    for (name, item) in entries {
+    for (name, item) in entries.into_iter().take(HEADERS_MAX) {
         let name = syntax::header_name(&item, name);
         if FRAMING.contains(&name.as_str()) {
             item.problem(format!("the gateway writes {} itself", quoted(&name)), "Remove it");
