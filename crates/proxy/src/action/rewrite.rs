@@ -145,7 +145,7 @@ mod tests {
             pattern("/v([0-9])/", "/version-${1}/", "/v1/v/v2/x?q=/v3/").unwrap(),
             "/version-1/v/version-2/x?q=/v3/"
         );
-        assert_eq!(pattern("^/(?<user>[^/]+)/(.*)$", "/$2/$user", "/ann/home").unwrap(), "/home/ann");
+        assert_eq!(pattern("^/(?<user>[^/]+)/(.*)$", "/$2/$user", "/ann/desk").unwrap(), "/desk/ann");
         assert_eq!(pattern("/nothing", "x", "/a").unwrap(), "/a");
         assert_eq!(pattern("^/", "", "/a").unwrap(), "/a");
     }

@@ -23,13 +23,11 @@ pub(super) fn lower(listener: &Fields<'_>, loopback: bool) -> ForwardedPolicy {
         .as_ref()
         .map(|item| item.list_of("networks", NETWORKS_MAX, ", or remove the field"))
         .unwrap_or_default();
-    if let Some(item) = &written {
-        if trusted_hops == 0 {
-            item.warning(
-                "no proxy is trusted, so these networks have no effect",
-                "Write trusted_hops: 1, or remove the networks",
-            );
-        }
+    if let Some(item) = written.filter(|_| trusted_hops == 0) {
+        item.warning(
+            "no proxy is trusted, so these networks have no effect",
+            "Write trusted_hops: 1, or remove the networks",
+        );
     }
     if trusted_hops > 0 && networks.is_empty() && !loopback {
         fields.item.warning(
