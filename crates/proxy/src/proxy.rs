@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 use crate::access_log::{self, AccessLog, AccessLogWriter};
 use crate::bind::{self, Sockets};
 use crate::error::{BindError, SpawnError};
+use crate::limits::CLOSE_GRACE;
 use crate::runtime::Runtime;
 use crate::worker::{self, Stop, WorkerPlan};
 
@@ -178,10 +179,14 @@ fn spawn_worker(plan: WorkerPlan) -> io::Result<WorkerThread> {
     let thread = thread::Builder::new().name(format!("worker-{}", plan.index)).spawn(move || {
         let _ended: oneshot::Sender<()> = ended_sender;
         match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-            Ok(runtime) => runtime.block_on(worker::run(plan, move |result| {
-                // The other side waits for exactly one word.
-                let _ = ready_sender.send(result);
-            })),
+            Ok(runtime) => {
+                runtime.block_on(worker::run(plan, move |result| {
+                    // The other side waits for exactly one word.
+                    let _ = ready_sender.send(result);
+                }));
+                // A resolver that hangs must not hold up the end.
+                runtime.shutdown_timeout(CLOSE_GRACE);
+            }
             Err(error) => {
                 let _ = ready_sender.send(Err(error));
             }

@@ -5,7 +5,7 @@
 //! handed to a connection but never written, because the peer had closed it, goes to another connection with its
 //! body; one that was written, even in part, only if the route's retry policy says so (`retry.rs`).
 //!
-//! `crates/proxy/README.md` has a table of what can go wrong and what comes of it.
+//! `docs/upstreams.md` has a table of what can go wrong and what comes of it.
 
 mod balance;
 mod circuit;

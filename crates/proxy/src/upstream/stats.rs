@@ -41,6 +41,12 @@ impl ClusterStats {
         self.metrics.upstream_overflows.get_or_create(&labels).inc();
     }
 
+    /// Every metric of the process.
+    #[cfg(test)]
+    pub(super) fn text(&self) -> String {
+        self.metrics.encode().unwrap()
+    }
+
     /// How the endpoints are now.
     pub(super) fn census(&self, state: &ClusterState) {
         let census = state.census();

@@ -1,8 +1,15 @@
+mod circuit;
+mod health;
+mod http2;
+mod names;
+mod retry;
+mod tls;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use agw_config::Cluster;
+use agw_config::{Cluster, RetryPolicy};
 use http::Method;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -38,6 +45,84 @@ fn upstream(endpoints: &[&str]) -> Upstream {
 fn start(cluster: Cluster) -> Upstream {
     let state = Arc::new(ClusterState::new(&Arc::new(cluster)).unwrap());
     Upstream::new(&state, &Arc::new(Metrics::new()), &TaskTracker::new(), true)
+}
+
+fn cluster(endpoints: &[&str]) -> Cluster {
+    let list = endpoints.iter().map(|text| (*text).to_owned()).collect();
+    Cluster {
+        connect_timeout: Duration::from_millis(500),
+        ..Cluster::new("c", ClusterTarget::Endpoints(list))
+    }
+}
+
+fn get() -> Request<RequestBody> {
+    let mut request = request(RequestBody::empty());
+    *request.method_mut() = Method::GET;
+    request
+}
+
+/// Sends one GET and reads its response to the end: its status, body, and how often it was tried.
+async fn ask(upstream: &Upstream, retry: Option<&RetryPolicy>) -> Result<(u16, String, u32), SendError> {
+    let tries = Tries::default();
+    let Sent { response, lease } = upstream.send(get(), SendPlan { retry, ..plan(&tries) }).await?;
+    let status = response.status().as_u16();
+    let bytes = response.into_body().collect().await.map_err(SendError::Exchange)?.to_bytes();
+    lease.keep();
+    Ok((status, String::from_utf8(bytes.to_vec()).unwrap(), tries.count()))
+}
+
+/// Reads a head without body.
+async fn read_head(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> Option<String> {
+    let mut text = Vec::new();
+    while !text.ends_with(b"\r\n\r\n") {
+        if stream.read_buf(&mut text).await.ok()? == 0 {
+            return None;
+        }
+    }
+    String::from_utf8(text).ok()
+}
+
+fn answer(status: u16, body: &str) -> String {
+    format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
+
+/// A server whose n-th request (of all its connections) is answered by `answer(n)`; what that returns empty is not
+/// answered, but the connection closed.
+async fn serve(answer: impl FnMut(usize) -> String + 'static) -> String {
+    let (listener, address) = listen().await;
+    let count = Rc::new(std::cell::Cell::new(0));
+    let answer = Rc::new(std::cell::RefCell::new(answer));
+    tokio::task::spawn_local(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (count, answer) = (Rc::clone(&count), Rc::clone(&answer));
+            tokio::task::spawn_local(async move {
+                while read_head(&mut stream).await.is_some() {
+                    let text = (answer.borrow_mut())(count.replace(count.get() + 1));
+                    if text.is_empty() || stream.write_all(text.as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+/// Accepts connections and never says a word.
+async fn hang() -> String {
+    let (listener, address) = listen().await;
+    tokio::task::spawn_local(async move {
+        let mut streams = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            streams.push(stream);
+        }
+    });
+    address
+}
+
+fn metric(upstream: &Upstream, line: &str) -> bool {
+    upstream.stats.text().lines().any(|found| found == line)
 }
 
 impl Upstream {
@@ -280,6 +365,46 @@ async fn an_answer_that_is_not_http_is_a_parse_error() {
             SendError::Exchange(error) => assert!(error.is_parse(), "{error:?}"),
             other => panic!("{other:?}"),
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_upgraded_connection_gives_its_bytes_and_keeps_its_place() {
+    local(async {
+        let (listener, address) = listen().await;
+        tokio::task::spawn_local(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let head = read_head(&mut stream).await.unwrap();
+            assert!(head.contains("upgrade: echo"), "{head}");
+            let switching =
+                b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\nfirst";
+            stream.write_all(switching).await.unwrap();
+            let mut buffer = [0; 4];
+            stream.read_exact(&mut buffer).await.unwrap();
+            stream.write_all(&buffer).await.unwrap();
+            let _ = stream.read_u8().await;
+        });
+        let upstream = upstream(&[&address]);
+        assert!(upstream.can_upgrade());
+        let tries = Tries::default();
+        let mut request = get();
+        request.headers_mut().insert("connection", "upgrade".parse().unwrap());
+        request.headers_mut().insert("upgrade", "echo".parse().unwrap());
+        let plan = SendPlan { upgrade: true, ..plan(&tries) };
+        let Sent { response, lease } = upstream.send(request, plan).await.unwrap();
+        assert_eq!(response.status(), 101);
+        let mut tunnel = hyper_util::rt::TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+        let mut buffer = [0; 5];
+        tunnel.read_exact(&mut buffer).await.unwrap();
+        assert_eq!(&buffer, b"first");
+        tunnel.write_all(b"ping").await.unwrap();
+        tunnel.read_exact(&mut buffer[..4]).await.unwrap();
+        assert_eq!(&buffer[..4], b"ping");
+        assert!(metric(&upstream, r#"agw_upstream_connections{cluster="c"} 1"#));
+        drop((tunnel, lease));
+        tokio::task::yield_now().await;
+        assert!(metric(&upstream, r#"agw_upstream_connections{cluster="c"} 0"#));
     })
     .await;
 }

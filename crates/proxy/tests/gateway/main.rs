@@ -9,3 +9,4 @@ mod h2;
 mod plain;
 mod routing;
 mod support;
+mod upstreams;
