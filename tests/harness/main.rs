@@ -1,5 +1,6 @@
 //! The harness keeps its own promises: a suite that breaks things must know that they break as it says.
 
+mod bench;
 mod fault_proxy;
 mod http;
 mod redis_server;

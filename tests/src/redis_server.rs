@@ -106,6 +106,11 @@ impl RedisServer {
         format!("redis://{}", self.address())
     }
 
+    /// The process id of the running server; `None` if it is not the test's own or has been killed.
+    pub fn id(&self) -> Option<u32> {
+        self.own.as_ref()?.process.as_ref().map(Process::id)
+    }
+
     /// A client of redis-rs, with the password if there is one.
     ///
     /// # Errors

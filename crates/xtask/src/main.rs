@@ -2,7 +2,7 @@
 #![expect(clippy::print_stdout, reason = "a command line tool prints")]
 
 mod check;
-mod scenario;
+mod program;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,12 +21,20 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Compares AGW with nginx and Envoy in release mode; `--help` has its options
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Its options
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
 }
 
 fn main() -> Result<ExitCode> {
     match Task::parse() {
         Task::Check => check::run(&workspace()),
-        Task::Scenario { args } => scenario::run(&workspace(), &args),
+        Task::Scenario { args } => program::run(&workspace(), "scenario", &args),
+        Task::Bench { args } => program::run(&workspace(), "bench", &args),
     }
 }
 
