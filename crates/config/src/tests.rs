@@ -3,6 +3,7 @@
 mod bounds;
 mod clusters;
 mod complete;
+mod documents;
 mod listeners;
 mod mutations;
 mod problems;
