@@ -4,6 +4,7 @@
 //! string or JSON would have to escape; the configuration sees to that.
 
 use crate::config::Config;
+use crate::decimal;
 use crate::window::Standing;
 
 /// The value of `RateLimit-Policy`: what holds.
@@ -12,8 +13,16 @@ pub(crate) fn policy(config: &Config) -> String {
 }
 
 /// The value of `RateLimit`: where the client stands.
-pub(crate) fn limit(config: &Config, standing: Standing) -> String {
-    format!("\"{}\";r={};t={}", config.name, standing.remaining(config), standing.reset_seconds())
+pub(crate) fn limit(config: &Config, standing: Standing) -> Vec<u8> {
+    // Two numbers of at most 20 digits.
+    let mut value = Vec::with_capacity(config.name.len() + 48);
+    value.push(b'"');
+    value.extend_from_slice(config.name.as_bytes());
+    value.extend_from_slice(b"\";r=");
+    decimal::put(&mut value, standing.remaining(config));
+    value.extend_from_slice(b";t=");
+    decimal::put(&mut value, standing.reset_seconds());
+    value
 }
 
 /// The body of a 429.
@@ -44,8 +53,8 @@ mod tests {
     fn headers_follow_the_draft() {
         let config = Config::parse(br#"{"limit": 5, "window": 10}"#).unwrap();
         assert_eq!(policy(&config), r#""default";q=5;w=10"#);
-        assert_eq!(limit(&config, Standing { count: 6, left_ms: 6500 }), r#""default";r=0;t=7"#);
-        assert_eq!(limit(&config, Standing { count: 1, left_ms: 10_000 }), r#""default";r=4;t=10"#);
+        assert_eq!(limit(&config, Standing { count: 6, left_ms: 6500 }), br#""default";r=0;t=7"#);
+        assert_eq!(limit(&config, Standing { count: 1, left_ms: 10_000 }), br#""default";r=4;t=10"#);
     }
 
     fn field(body: &str, name: &str) -> Json {

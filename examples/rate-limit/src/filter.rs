@@ -27,6 +27,10 @@ pub(crate) struct Root {
 /// What all requests of a VM share.
 struct Plugin {
     config: Config,
+    /// See [`key::prefix`].
+    key_prefix: Vec<u8>,
+    /// See [`answer::policy`].
+    policy: String,
     allowed: Counter,
     limited: Counter,
     errors: Counter,
@@ -53,6 +57,8 @@ impl RootContext for Root {
         match Config::parse(&self.get_plugin_configuration().unwrap_or_default()) {
             Ok(config) => {
                 self.plugin = Some(Rc::new(Plugin {
+                    key_prefix: key::prefix(&config),
+                    policy: answer::policy(&config),
                     config,
                     allowed: Counter::define("rate_limit_allowed_total"),
                     limited: Counter::define("rate_limit_limited_total"),
@@ -85,7 +91,7 @@ impl Context for Limiter {}
 impl HttpContext for Limiter {
     fn on_http_request_headers(&mut self, _headers: usize, _end_of_stream: bool) -> Action {
         let plugin = self.plugin.clone();
-        let key = key::key(&plugin.config, self);
+        let key = key::key(&plugin.key_prefix, &plugin.config.key, self);
         match window::count(&plugin.config, &key) {
             Ok(standing) => {
                 plugin.failing.set(false);
@@ -97,9 +103,9 @@ impl HttpContext for Limiter {
 
     fn on_http_response_headers(&mut self, _headers: usize, _end_of_stream: bool) -> Action {
         if let Some(standing) = self.standing {
-            let config = &self.plugin.config;
-            self.add_http_response_header("ratelimit-policy", &answer::policy(config));
-            self.add_http_response_header("ratelimit", &answer::limit(config, standing));
+            let limit = answer::limit(&self.plugin.config, standing);
+            self.add_http_response_header("ratelimit-policy", &self.plugin.policy);
+            self.add_http_response_header_bytes("ratelimit", &limit);
         }
         Action::Continue
     }
@@ -124,13 +130,13 @@ impl Limiter {
 
     fn reject(&self, standing: Standing) {
         let config = &self.plugin.config;
-        let policy = answer::policy(config);
         let limit = answer::limit(config, standing);
         let retry_after = standing.reset_seconds().to_string();
         let headers = vec![
             ("content-type", "application/problem+json"),
-            ("ratelimit-policy", &policy),
-            ("ratelimit", &limit),
+            ("ratelimit-policy", &self.plugin.policy),
+            // Digits, and a name that the configuration has checked.
+            ("ratelimit", std::str::from_utf8(&limit).unwrap_or_default()),
             ("retry-after", &retry_after),
         ];
         self.send_http_response(429, headers, Some(answer::quota_exceeded(config).as_bytes()));

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use sha2::{Digest, Sha256};
 
 use crate::config::{Config, Source};
+use crate::decimal;
 
 /// What of a request can be a key.
 pub(crate) trait Request {
@@ -17,16 +18,23 @@ pub(crate) trait Request {
 /// Longer keys are cut by hashing.
 const KEY_BYTES_MAX: usize = 128;
 
-/// The Redis key of a request.
+/// What all keys of a policy begin with.
+pub(crate) fn prefix(config: &Config) -> Vec<u8> {
+    let mut prefix = b"rl1".to_vec();
+    put_part(&mut prefix, b'n', config.name.as_bytes());
+    put_part(&mut prefix, b'w', config.window.to_string().as_bytes());
+    prefix
+}
+
+/// The Redis key of a request: the policy's [`prefix`] and what the first of `sources` says that the request has.
 ///
 /// Every part has its length before it, so that no value can pose as another policy, source or value. The window
 /// is part of the key: a counter that was started for another window has another expiry. Requests that have
 /// none of the sources share one counter: leaving a header out must not be a way around the limit.
-pub(crate) fn key(config: &Config, request: &dyn Request) -> Vec<u8> {
-    let mut key = b"rl1".to_vec();
-    put_part(&mut key, b'n', config.name.as_bytes());
-    put_part(&mut key, b'w', config.window.to_string().as_bytes());
-    let found = config.key.iter().find_map(|source| Some((source, value(source, request)?)));
+pub(crate) fn key(prefix: &[u8], sources: &[Source], request: &dyn Request) -> Vec<u8> {
+    let mut key = Vec::with_capacity(prefix.len() + KEY_BYTES_MAX);
+    key.extend_from_slice(prefix);
+    let found = sources.iter().find_map(|source| Some((source, value(source, request)?)));
     match found {
         Some((Source::Header(name), value)) => {
             put_part(&mut key, b'h', name.as_bytes());
@@ -46,7 +54,7 @@ pub(crate) fn key(config: &Config, request: &dyn Request) -> Vec<u8> {
 /// `:` kind length `:` bytes.
 fn put_part(key: &mut Vec<u8>, kind: u8, part: &[u8]) {
     key.extend_from_slice(&[b':', kind]);
-    key.extend_from_slice(part.len().to_string().as_bytes());
+    decimal::put(key, part.len() as u64);
     key.push(b':');
     key.extend_from_slice(part);
 }

@@ -2,6 +2,7 @@
 
 mod answer;
 mod config;
+mod decimal;
 mod filter;
 mod key;
 mod window;

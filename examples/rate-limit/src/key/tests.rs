@@ -29,6 +29,10 @@ fn config(key: Vec<Source>) -> Config {
     }
 }
 
+fn key(config: &Config, request: &dyn Request) -> Vec<u8> {
+    super::key(&prefix(config), &config.key, request)
+}
+
 fn header(name: &'static str, value: &[u8]) -> Fake {
     Fake { headers: vec![(name, value.to_vec())], address: None }
 }
