@@ -20,6 +20,15 @@ struct Start {
 }
 
 impl Commands {
+    /// Room for the batches of most plugins, so that their buffers never move.
+    pub(crate) fn with_room() -> Self {
+        Commands {
+            bytes: Vec::with_capacity(512),
+            ends: Vec::with_capacity(16),
+            starts: Vec::with_capacity(4),
+        }
+    }
+
     /// The next command.
     pub(crate) fn begin(&mut self, name: &[u8]) {
         self.starts.push(Start { first: self.ends.len(), script_keys: None });

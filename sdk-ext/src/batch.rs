@@ -33,7 +33,7 @@ pub struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     pub(crate) fn new(redis: Redis<'a>, atomic: bool, lease: Option<&'a mut LeaseState>) -> Self {
-        Batch { redis, commands: Commands::default(), atomic, lease }
+        Batch { redis, commands: Commands::with_room(), atomic, lease }
     }
 
     /// Adds any command: its name and its arguments as bytes.
