@@ -1,13 +1,14 @@
 //! A body, or the part of one that a filter holds.
 
-use std::collections::VecDeque;
-
 use bytes::{Bytes, BytesMut};
 
 /// Bytes in the pieces in which they came. A filter that only reads costs no copy.
 #[derive(Debug, Default)]
 pub(crate) struct Body {
-    pieces: VecDeque<Bytes>,
+    /// Most filters never hold more than one piece.
+    first: Bytes,
+    /// Empty if `first` is.
+    others: Vec<Bytes>,
     len: usize,
 }
 
@@ -19,18 +20,20 @@ impl Body {
     pub(crate) fn push(&mut self, piece: Bytes) {
         if !piece.is_empty() {
             self.len += piece.len();
-            self.pieces.push_back(piece);
+            if self.first.is_empty() { self.first = piece } else { self.others.push(piece) }
         }
     }
 
     /// All of it; the body is empty afterwards.
     pub(crate) fn take(&mut self) -> Bytes {
-        self.len = 0;
-        if self.pieces.len() <= 1 {
-            return self.pieces.pop_front().unwrap_or_default();
+        let len = std::mem::take(&mut self.len);
+        let first = std::mem::take(&mut self.first);
+        if self.others.is_empty() {
+            return first;
         }
-        let mut all = BytesMut::new();
-        for piece in self.pieces.drain(..) {
+        let mut all = BytesMut::with_capacity(len);
+        all.extend_from_slice(&first);
+        for piece in self.others.drain(..) {
             all.extend_from_slice(&piece);
         }
         all.freeze()
@@ -40,12 +43,12 @@ impl Body {
     pub(crate) fn range(&self, start: usize, max: usize) -> Bytes {
         let start = start.min(self.len);
         let len = max.min(self.len - start);
-        if self.pieces.len() == 1 {
-            return self.pieces[0].slice(start..start + len);
+        if self.others.is_empty() {
+            return self.first.slice(start..start + len);
         }
         let mut out = BytesMut::with_capacity(len);
         let mut skip = start;
-        for piece in &self.pieces {
+        for piece in std::iter::once(&self.first).chain(&self.others) {
             if skip >= piece.len() {
                 skip -= piece.len();
                 continue;

@@ -24,8 +24,8 @@ pub(crate) struct StreamContext {
     pub(crate) stream: Arc<Stream>,
     pub(crate) key: ContextKey,
     state: Mutex<StreamContextState>,
-    request_resumed: Notify,
-    response_resumed: Notify,
+    request: Resumption,
+    response: Resumption,
     failed: AtomicBool,
     /// Made when the first foreign call needs it.
     cancel: OnceLock<CancellationToken>,
@@ -38,14 +38,20 @@ pub(crate) struct StreamContextState {
     pub(crate) response: DirectionState,
 }
 
+/// Whether a direction may go on, and who waits for that.
+#[derive(Debug)]
+struct Resumption {
+    /// `continue_stream` was called since the direction's last callback began.
+    resumed: AtomicBool,
+    changed: Notify,
+}
+
 /// What a filter holds of one direction.
 #[derive(Debug, Default)]
 pub(crate) struct DirectionState {
     /// Readable while a body callback runs or the filter pauses in one.
     pub(crate) body: Body,
     pub(crate) body_visible: bool,
-    /// `continue_stream` was called since the direction's last callback began.
-    resumed: bool,
 }
 
 impl StreamContextState {
@@ -63,8 +69,8 @@ impl StreamContext {
             stream,
             key: next_key(),
             state: Mutex::default(),
-            request_resumed: Notify::new(),
-            response_resumed: Notify::new(),
+            request: Resumption::new(),
+            response: Resumption::new(),
             failed: AtomicBool::new(false),
             cancel: OnceLock::new(),
             ended: AtomicBool::new(false),
@@ -95,24 +101,29 @@ impl StreamContext {
     }
 
     pub(crate) fn resume(&self, direction: Direction) {
-        self.state().direction(direction).resumed = true;
-        self.notify(direction).notify_one();
+        let resumption = self.resumption(direction);
+        resumption.resumed.store(true, Ordering::Relaxed);
+        resumption.changed.notify_one();
     }
 
     /// Forgets a resume from before; called when a callback of this direction begins.
     pub(crate) fn begin_callback(&self, direction: Direction) {
-        self.state().direction(direction).resumed = false;
+        self.resumption(direction).resumed.store(false, Ordering::Relaxed);
     }
 
     /// Whether the guest has resumed the direction since its last callback began. Taken once.
     pub(crate) fn take_resumed(&self, direction: Direction) -> bool {
-        std::mem::take(&mut self.state().direction(direction).resumed)
+        // All of this is on one thread, so that two steps are as good as one.
+        let resumed = &self.resumption(direction).resumed;
+        let taken = resumed.load(Ordering::Relaxed);
+        resumed.store(false, Ordering::Relaxed);
+        taken
     }
 
     /// Returns once the guest has resumed the direction, or the filter failed.
     pub(crate) async fn resumed(&self, direction: Direction) {
         loop {
-            let notified = self.notify(direction).notified();
+            let notified = self.resumption(direction).changed.notified();
             if self.take_resumed(direction) || self.is_failed() {
                 return;
             }
@@ -123,19 +134,25 @@ impl StreamContext {
     /// The VM is lost: nobody will resume this filter.
     pub(crate) fn fail(&self) {
         self.failed.store(true, Ordering::Relaxed);
-        self.request_resumed.notify_one();
-        self.response_resumed.notify_one();
+        self.request.changed.notify_one();
+        self.response.changed.notify_one();
     }
 
     pub(crate) fn is_failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed)
     }
 
-    fn notify(&self, direction: Direction) -> &Notify {
+    fn resumption(&self, direction: Direction) -> &Resumption {
         match direction {
-            Direction::Request => &self.request_resumed,
-            Direction::Response => &self.response_resumed,
+            Direction::Request => &self.request,
+            Direction::Response => &self.response,
         }
+    }
+}
+
+impl Resumption {
+    fn new() -> Self {
+        Resumption { resumed: AtomicBool::new(false), changed: Notify::new() }
     }
 }
 

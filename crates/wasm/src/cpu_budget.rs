@@ -75,10 +75,12 @@ impl CpuBudget {
         if used_up {
             return None;
         }
-        let now = thread_time();
+        // Asking for the thread's time is a system call: most guests are far from needing it.
         match &mut self.measured {
-            Some(measured) => measured.at = now,
-            None if suspended.ticks == 0 => self.measured = Some(Measured { used: Duration::ZERO, at: now }),
+            Some(measured) => measured.at = thread_time(),
+            None if suspended.ticks == 0 => {
+                self.measured = Some(Measured { used: Duration::ZERO, at: thread_time() });
+            }
             None => {}
         }
         let ticks = suspended.ticks.max(1);

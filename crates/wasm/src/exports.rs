@@ -41,9 +41,9 @@ impl Callback {
 }
 
 /// `(context, count or size, end of stream) -> action`
-type Message = TypedFunc<(u32, u32, u32), u32>;
+pub(crate) type Message = TypedFunc<(u32, u32, u32), u32>;
 /// `(context, count) -> action`
-type Trailers = TypedFunc<(u32, u32), u32>;
+pub(crate) type Trailers = TypedFunc<(u32, u32), u32>;
 /// `(context) -> ()`
 type Event = TypedFunc<u32, ()>;
 /// `(context, configuration size) -> accepted`
@@ -97,6 +97,25 @@ impl Exports {
             log: find.function("proxy_on_log")?,
             delete: find.function("proxy_on_delete")?,
         })
+    }
+
+    /// The export for a head or a body; trailers have another type.
+    pub(crate) fn message(&self, callback: Callback) -> &Option<Message> {
+        match callback {
+            Callback::RequestHeaders => &self.request_headers,
+            Callback::RequestBody => &self.request_body,
+            Callback::ResponseHeaders => &self.response_headers,
+            Callback::ResponseBody => &self.response_body,
+            Callback::RequestTrailers | Callback::ResponseTrailers => &None,
+        }
+    }
+
+    pub(crate) fn trailers(&self, callback: Callback) -> &Option<Trailers> {
+        match callback {
+            Callback::RequestTrailers => &self.request_trailers,
+            Callback::ResponseTrailers => &self.response_trailers,
+            _ => &None,
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! A plugin's place in the filter chain of one stream.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use agw_config::FailurePolicy;
 use bytes::Bytes;
@@ -16,8 +17,8 @@ use crate::pool::VmLease;
 use crate::spawner::LocalFuture;
 use crate::stream::{LocalReply, Stream};
 use crate::unbroken::Unbroken;
-use crate::vm::Vm;
-use crate::vm_data::Stage;
+use crate::vm::{Entry, Trapped, Vm};
+use crate::vm_data::{ROOT_ID, Stage};
 
 /// Details of the answer that a `fail_closed` plugin's failure gives.
 const FAILED: &str = "wasm_fail_stream";
@@ -83,7 +84,11 @@ impl Filter {
     /// Creates the context in the guest. A guest that traps here follows its plugin's policy, like everywhere.
     pub(crate) async fn open(lease: VmLease, stream: &Arc<Stream>) -> Filter {
         let context = StreamContext::new(stream.clone());
-        let spawner = lease.spawner.clone();
+        if !lease.vm.plugin.exclusive() {
+            // Never suspended, so never dropped half-way.
+            return create_filter(lease, context).await;
+        }
+        let spawner = lease.spawner().clone();
         // Dropped half-way, it makes the filter in the background, which then ends like any other.
         let create = create_filter(lease, context.clone());
         Unbroken::new(Box::pin(create), &spawner, &context).await
@@ -209,13 +214,14 @@ impl Filter {
             return self.follow_policy();
         };
         self.context.begin_callback(direction);
-        let (vm, id) = (parts.lease.vm.clone(), parts.id);
-        let call = call_guest(vm, id, callback, argument, end_of_stream);
+        let (vm, id) = (&parts.lease.vm, parts.id);
         let action = if self.plugin.exclusive() {
-            Unbroken::new(Box::pin(call), &parts.lease.spawner, &self.context).await
+            let vm = vm.clone();
+            let call = async move { call_guest(&vm, id, callback, argument, end_of_stream).await };
+            Unbroken::new(Box::pin(call), parts.lease.spawner(), &self.context).await
         } else {
             // Never suspended, so never dropped half-way.
-            call.await
+            call_guest(vm, id, callback, argument, end_of_stream).await
         };
         let Some(action) = action else { return self.follow_policy() };
         if self.context.stream.is_interrupted() {
@@ -255,10 +261,21 @@ impl Drop for Filter {
             // The worker is gone: nobody can run the guest any more.
             return;
         }
-        let spawner = lease.spawner.clone();
-        let mut end: LocalFuture<()> = Box::pin(end_context(lease, id));
+        let mut nobody = Context::from_waker(Waker::noop());
+        if !self.plugin.exclusive()
+            && let Some(entry) = lease.vm.try_enter()
+        {
+            // A guest of a shared VM is never suspended: this ends at once.
+            let ended = pin!(end_context(entry, id)).poll(&mut nobody);
+            if ended == Poll::Ready(true) {
+                lease.pool_succeeded();
+            }
+            return;
+        }
+        let spawner = lease.spawner().clone();
+        let mut end: LocalFuture<()> = Box::pin(end_lease(lease, id));
         // Most ends need not wait, and so no task.
-        if end.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+        if end.as_mut().poll(&mut nobody).is_pending() {
             spawner.spawn_boxed(end);
         }
     }
@@ -290,7 +307,7 @@ fn head_count(headers: usize, pseudo: u32) -> u32 {
 
 async fn create_filter(lease: VmLease, context: Arc<StreamContext>) -> Filter {
     let plugin = lease.vm.plugin.clone();
-    let id = create_context(lease.vm.clone(), context.clone()).await;
+    let id = create_context(&lease.vm, context.clone()).await;
     if id.is_none() {
         context.fail();
     }
@@ -298,78 +315,65 @@ async fn create_filter(lease: VmLease, context: Arc<StreamContext>) -> Filter {
     Filter { parts, plugin, context }
 }
 
-async fn create_context(vm: Rc<Vm>, context: Arc<StreamContext>) -> Option<u32> {
+async fn create_context(vm: &Rc<Vm>, context: Arc<StreamContext>) -> Option<u32> {
     let mut entry = vm.enter().await?;
     let id = entry.core.data_mut().insert(context);
-    let Some(create) = entry.core.exports.context_create.clone() else { return Some(id) };
-    let outcome = entry.core.call(id, &create, (id, crate::vm_data::ROOT_ID)).await;
-    entry.settle("proxy_on_context_create", outcome).map(|()| id)
+    let created = entry.call("proxy_on_context_create", id, |exports| &exports.context_create, (id, ROOT_ID));
+    created.await.ok().map(|_| id)
 }
 
 /// The guest's action; `None` if the VM has failed, now or before.
 async fn call_guest(
-    vm: Rc<Vm>,
+    vm: &Rc<Vm>,
     id: u32,
     callback: Callback,
     argument: u32,
     end_of_stream: bool,
 ) -> Option<u32> {
     let mut entry = vm.enter().await?;
-    let exports = entry.core.exports.clone();
-    let message = match callback {
-        Callback::RequestHeaders => &exports.request_headers,
-        Callback::RequestBody => &exports.request_body,
-        Callback::ResponseHeaders => &exports.response_headers,
-        Callback::ResponseBody => &exports.response_body,
-        Callback::RequestTrailers | Callback::ResponseTrailers => &None,
-    };
-    let trailers = match callback {
-        Callback::RequestTrailers => &exports.request_trailers,
-        Callback::ResponseTrailers => &exports.response_trailers,
-        _ => &None,
-    };
     let started = Instant::now();
-    let outcome = match (message, trailers) {
-        (Some(message), _) => entry.core.call(id, message, (id, argument, u32::from(end_of_stream))).await,
-        (_, Some(trailers)) => entry.core.call(id, trailers, (id, argument)).await,
-        _ => return Some(0),
+    let phase = callback.phase();
+    let outcome = match callback {
+        Callback::RequestTrailers | Callback::ResponseTrailers => {
+            entry.call(phase, id, |exports| exports.trailers(callback), (id, argument)).await
+        }
+        _ => {
+            let params = (id, argument, u32::from(end_of_stream));
+            entry.call(phase, id, |exports| exports.message(callback), params).await
+        }
     };
     if let Some(histogram) = vm.plugin.phase(callback) {
         histogram.observe(started.elapsed().as_secs_f64());
     }
-    entry.settle(callback.phase(), outcome)
+    outcome.ok().map(Option::unwrap_or_default)
 }
 
-/// `proxy_on_done`, `proxy_on_log`, `proxy_on_delete`; then the VM is free for another stream.
-async fn end_context(lease: VmLease, id: u32) {
-    let vm = lease.vm.clone();
-    if let Some(mut entry) = vm.enter().await {
-        let ended = tell_the_end(&mut entry, id).await;
-        entry.core.data_mut().stage = Stage::Running;
-        entry.core.data_mut().remove(id);
-        if ended.is_some() {
-            lease.pool_succeeded();
-        }
+/// Ends the context; then the VM is free for another stream.
+async fn end_lease(lease: VmLease, id: u32) {
+    let ended = match lease.vm.enter().await {
+        Some(entry) => end_context(entry, id).await,
+        None => false,
+    };
+    if ended {
+        lease.pool_succeeded();
     }
-    drop(lease);
 }
 
-async fn tell_the_end(entry: &mut crate::vm::Entry, id: u32) -> Option<()> {
-    let exports = entry.core.exports.clone();
-    if let Some(done) = &exports.done {
-        // A stream cannot ask for more time; only a root context can.
-        let outcome = entry.core.call(id, done, id).await;
-        entry.settle("proxy_on_done", outcome)?;
-    }
-    if let Some(log) = &exports.log {
-        entry.core.data_mut().stage = Stage::Log;
-        let outcome = entry.core.call(id, log, id).await;
-        entry.core.data_mut().stage = Stage::Running;
-        entry.settle("proxy_on_log", outcome)?;
-    }
-    if let Some(delete) = &exports.delete {
-        let outcome = entry.core.call(id, delete, id).await;
-        entry.settle("proxy_on_delete", outcome)?;
-    }
-    Some(())
+/// Tells the guest and forgets the context; false after a trap.
+async fn end_context(mut entry: Entry<'_>, id: u32) -> bool {
+    let ended = tell_the_end(&mut entry, id).await;
+    entry.core.data_mut().stage = Stage::Running;
+    entry.core.data_mut().remove(id);
+    ended.is_ok()
+}
+
+/// `proxy_on_done`, `proxy_on_log`, `proxy_on_delete`.
+async fn tell_the_end(entry: &mut Entry<'_>, id: u32) -> Result<(), Trapped> {
+    // A stream cannot ask for more time; only a root context can.
+    entry.call("proxy_on_done", id, |exports| &exports.done, id).await?;
+    entry.core.data_mut().stage = Stage::Log;
+    entry.call("proxy_on_log", id, |exports| &exports.log, id).await?;
+    entry.core.data_mut().stage = Stage::Running;
+    entry.call("proxy_on_delete", id, |exports| &exports.delete, id).await?;
+    Ok(())
 }

@@ -8,6 +8,7 @@ mod vm;
 mod vm_data;
 
 mod body;
+mod by_id;
 mod context;
 mod header_map;
 mod pairs;

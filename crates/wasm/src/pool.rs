@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use self::backoff::Backoff;
 use self::end::end_root;
+use crate::by_id::ById;
 use crate::error::LoadError;
 use crate::filter::{Filter, Verdict, follow_policy};
 use crate::limits::{DONE_WAIT, VM_IDLE};
@@ -26,7 +27,7 @@ use crate::vm::Vm;
 /// The VMs of every plugin on one worker. Lives on a single-threaded runtime, inside a `LocalSet`.
 pub struct VmPools {
     worker: usize,
-    pools: RefCell<HashMap<u64, Rc<PluginPool>>>,
+    pools: RefCell<HashMap<u64, Rc<PluginPool>, ById>>,
     spawner: Spawner,
     tasks: RefCell<Option<Tasks>>,
 }
@@ -61,7 +62,6 @@ struct PluginPool {
 /// The use of a VM by one stream. Dropped, an exclusive VM goes back to its pool, unless it has failed.
 pub(crate) struct VmLease {
     pub(crate) vm: Rc<Vm>,
-    pub(crate) spawner: Spawner,
     pool: Rc<PluginPool>,
     /// `None` in a shared VM. Given back after the VM has been.
     place: Option<OwnedSemaphorePermit>,
@@ -233,7 +233,7 @@ impl PluginPool {
     }
 
     fn lease(self: &Rc<Self>, vm: Rc<Vm>, place: Option<OwnedSemaphorePermit>) -> VmLease {
-        VmLease { vm, spawner: self.spawner.clone(), pool: self.clone(), place }
+        VmLease { vm, pool: self.clone(), place }
     }
 
     async fn make(&self) -> Result<Rc<Vm>, AcquireError> {
@@ -300,6 +300,11 @@ async fn reap(pool: std::rc::Weak<PluginPool>) {
 // === impl VmLease ===
 
 impl VmLease {
+    /// Where work for this VM goes on that nobody waits for.
+    pub(crate) fn spawner(&self) -> &Spawner {
+        &self.pool.spawner
+    }
+
     /// A stream has ended without a trap: the plugin is well.
     pub(crate) fn pool_succeeded(&self) {
         self.pool.backoff.borrow_mut().succeeded();

@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
@@ -14,7 +15,7 @@ pub(crate) type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 
 /// Hands tasks to their owner. After the owner has stopped, tasks are dropped.
 #[derive(Clone)]
-pub(crate) struct Spawner(mpsc::UnboundedSender<LocalFuture<()>>);
+pub(crate) struct Spawner(Rc<mpsc::UnboundedSender<LocalFuture<()>>>);
 
 /// The owner; to be stopped before its worker ends.
 pub(crate) struct Tasks {
@@ -28,7 +29,7 @@ impl Spawner {
         let (sender, receiver) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
         let owner = tokio::task::spawn_local(own(receiver, stop.clone()));
-        (Spawner(sender), Tasks { stop, owner })
+        (Spawner(Rc::new(sender)), Tasks { stop, owner })
     }
 
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {

@@ -1,21 +1,22 @@
 //! One VM: a store with the guest, its shim and its contexts.
 //!
-//! A VM is entered by one task at a time and never re-entered. Who wants in takes the lock on its [`VmCore`]; in a
-//! shared VM nobody ever holds it across a suspension, so nobody waits. This lock is the one that is held across an
-//! await: it is what "the VM is busy" means.
+//! A VM is entered by one task at a time and never re-entered. Who wants in borrows its [`VmCore`]; in a shared VM
+//! nobody ever keeps it across a suspension, so nobody waits. This borrow is the one that is held across an await: it
+//! is what "the VM is busy" means, and it is only ever asked for by trying.
 
 mod core;
 mod pump;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
-use wasmtime::Trap;
+use tokio::sync::{Notify, mpsc};
+use wasmtime::{Trap, TypedFunc, WasmParams, WasmResults};
 
 pub(crate) use self::core::VmCore;
 use crate::error::LoadError;
+use crate::exports::Exports;
 use crate::plugin::LoadedPlugin;
 use crate::spawner::Spawner;
 use crate::vm_data::Event;
@@ -23,7 +24,9 @@ use crate::vm_data::Event;
 /// A VM on its worker.
 pub(crate) struct Vm {
     pub(crate) plugin: Arc<LoadedPlugin>,
-    core: Arc<Mutex<VmCore>>,
+    core: RefCell<VmCore>,
+    /// Somebody has left, or it has failed.
+    left: Notify,
     /// It has trapped, and is never entered again.
     failed: Cell<bool>,
     spawner: Spawner,
@@ -42,7 +45,8 @@ impl Vm {
         let pump_wanted = core.data().pump_wanted;
         let vm = Rc::new(Vm {
             plugin: plugin.clone(),
-            core: Arc::new(Mutex::new(core)),
+            core: RefCell::new(core),
+            left: Notify::new(),
             failed: Cell::new(false),
             spawner,
             mailbox: RefCell::new(Some(mailbox)),
@@ -57,15 +61,27 @@ impl Vm {
     ///
     /// # Cancel safety
     /// Safe.
-    pub(crate) async fn enter(self: &Rc<Self>) -> Option<Entry> {
-        let core = match self.core.clone().try_lock_owned() {
-            Ok(core) => core,
-            Err(_) => self.core.clone().lock_owned().await,
-        };
+    pub(crate) async fn enter(self: &Rc<Self>) -> Option<Entry<'_>> {
+        loop {
+            if self.failed.get() {
+                // Whoever else waits shall learn it too.
+                self.left.notify_one();
+                return None;
+            }
+            if let Some(entry) = self.try_enter() {
+                return Some(entry);
+            }
+            self.left.notified().await;
+        }
+    }
+
+    /// The right to call into it, if nobody has it now.
+    pub(crate) fn try_enter(self: &Rc<Self>) -> Option<Entry<'_>> {
         if self.failed.get() {
             return None;
         }
-        Some(Entry { vm: self.clone(), core })
+        let core = self.core.try_borrow_mut().ok()?;
+        Some(Entry { vm: self, core })
     }
 
     pub(crate) fn has_failed(&self) -> bool {
@@ -74,12 +90,13 @@ impl Vm {
 
     /// Whether somebody is in it, be it suspended.
     pub(crate) fn is_busy(&self) -> bool {
-        self.core.try_lock().is_err()
+        self.core.try_borrow_mut().is_err()
     }
 
     /// A call into it was broken off: it must not be entered again.
     pub(crate) fn abandon(&self) {
         self.failed.set(true);
+        self.left.notify_one();
     }
 
     fn start_pump(self: &Rc<Self>) {
@@ -123,27 +140,51 @@ pub(crate) fn trap_kind(error: &wasmtime::Error) -> &'static str {
 }
 
 /// The right to call into a VM.
-pub(crate) struct Entry {
-    vm: Rc<Vm>,
-    pub(crate) core: OwnedMutexGuard<VmCore>,
+pub(crate) struct Entry<'v> {
+    vm: &'v Rc<Vm>,
+    pub(crate) core: RefMut<'v, VmCore>,
 }
 
-impl Entry {
-    /// What a callback came to; `None` after a trap, which is logged here.
+/// The guest has trapped; it is logged, and the VM has failed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trapped;
+
+impl Entry<'_> {
+    /// Calls an export of the guest with `context` in effect and a fresh CPU budget, and does what is due when a
+    /// callback ends. `Ok(None)` if the guest has no such export.
     ///
-    /// Call it once with the outcome of each call into the guest.
-    pub(crate) fn settle<R>(&mut self, phase: &'static str, outcome: wasmtime::Result<R>) -> Option<R> {
+    /// # Errors
+    /// [`Trapped`]: the VM must be left.
+    ///
+    /// # Cancel safety
+    /// None: dropped while the guest is suspended, the guest unwinds and the VM must not be entered again.
+    pub(crate) async fn call<P, R>(
+        &mut self,
+        phase: &'static str,
+        context: u32,
+        export: impl FnOnce(&Exports) -> &Option<TypedFunc<P, R>>,
+        params: P,
+    ) -> Result<Option<R>, Trapped>
+    where
+        P: WasmParams + Sync,
+        R: WasmResults + Sync,
+    {
+        let Some(outcome) = self.core.call(context, export, params).await else { return Ok(None) };
         self.core.data_mut().start_timer();
         if self.core.data().pump_wanted {
             self.vm.start_pump();
         }
         self.core.update_memory();
-        match outcome {
-            Ok(value) => Some(value),
-            Err(error) => {
-                self.vm.fail(&self.core, phase, &error);
-                None
-            }
-        }
+        outcome.map(Some).map_err(|error| {
+            self.vm.fail(&self.core, phase, &error);
+            Trapped
+        })
+    }
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        // Whoever waits runs later, when the borrow has ended.
+        self.vm.left.notify_one();
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use wasmtime::{Memory, ResourceLimiter};
 
+use crate::by_id::ById;
 use crate::context::{StreamContext, next_key};
 use crate::cpu_budget::CpuBudget;
 use crate::plugin::LoadedPlugin;
@@ -26,7 +27,7 @@ pub(crate) struct VmData {
     pub(crate) limits: MemoryLimits,
     pub(crate) cpu: CpuBudget,
     pub(crate) calls: CallTable,
-    streams: HashMap<u32, Arc<StreamContext>>,
+    streams: HashMap<u32, Arc<StreamContext>, ById>,
     next_id: u32,
     root_key: ContextKey,
     root_cancel: CancellationToken,
@@ -99,7 +100,7 @@ impl VmData {
             },
             cpu: CpuBudget::new(clock, limits.cpu_time),
             calls: CallTable::new(crate::limits::CALLS_MAX),
-            streams: HashMap::new(),
+            streams: HashMap::default(),
             next_id: ROOT_ID + 1,
             root_key: next_key(),
             root_cancel: CancellationToken::new(),

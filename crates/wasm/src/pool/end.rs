@@ -36,17 +36,13 @@ async fn tell_root_the_end(vm: Rc<Vm>) {
         }
     }
     let Some(mut entry) = vm.enter().await else { return };
-    if let Some(delete) = entry.core.exports.delete.clone() {
-        let outcome = entry.core.call(ROOT_ID, &delete, ROOT_ID).await;
-        entry.settle("proxy_on_delete", outcome);
-    }
+    let _ = entry.call("proxy_on_delete", ROOT_ID, |exports| &exports.delete, ROOT_ID).await;
 }
 
 /// Whether the root context agrees to end at once.
 async fn tell_root_done(vm: &Rc<Vm>) -> bool {
     let Some(mut entry) = vm.enter().await else { return true };
     entry.core.data_mut().stage = Stage::RootDone;
-    let Some(done) = entry.core.exports.done.clone() else { return true };
-    let outcome = entry.core.call(ROOT_ID, &done, ROOT_ID).await;
-    entry.settle("proxy_on_done", outcome).is_none_or(|agreed| agreed != 0)
+    let agreed = entry.call("proxy_on_done", ROOT_ID, |exports| &exports.done, ROOT_ID).await;
+    agreed.ok().flatten() != Some(0)
 }

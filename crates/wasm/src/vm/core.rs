@@ -13,7 +13,7 @@ use crate::vm_data::{Event, ROOT_ID, Stage, VmData};
 /// A guest and everything that belongs to it.
 pub(crate) struct VmCore {
     store: Store<VmData>,
-    pub(crate) exports: Arc<Exports>,
+    exports: Exports,
     /// Calls run on a fiber, so that the guest can be suspended.
     suspending: bool,
 }
@@ -39,7 +39,7 @@ impl VmCore {
         store.set_epoch_deadline(ticks);
         let suspending = plugin.exclusive();
         let instance = plugin.module.instantiate(&plugin.host.linkers, suspending, &mut store).await?;
-        let exports = Arc::new(Exports::of(&instance, &mut store)?);
+        let exports = Exports::of(&instance, &mut store)?;
         store.data_mut().memory = instance.get_memory(&mut store, "memory");
         let mut core = VmCore { store, exports, suspending };
         core.start().await?;
@@ -49,70 +49,69 @@ impl VmCore {
     }
 
     async fn start(&mut self) -> Result<(), LoadError> {
-        let exports = self.exports.clone();
-        let trap = |phase| move |source| LoadError::Trap { phase, source };
-        if let Some(initialize) = &exports.initialize {
-            self.call(ROOT_ID, initialize, ()).await.map_err(trap("_initialize"))?;
-            if let Some(main) = &exports.main {
-                self.call(ROOT_ID, main, (0, 0)).await.map_err(trap("main"))?;
-            } else if let Some(main) = &exports.main_void {
-                self.call(ROOT_ID, main, ()).await.map_err(trap("__main_void"))?;
+        if self.start_call("_initialize", |exports| &exports.initialize, ()).await?.is_some() {
+            if self.start_call("main", |exports| &exports.main, (0, 0)).await?.is_none() {
+                self.start_call("__main_void", |exports| &exports.main_void, ()).await?;
             }
-        } else if let Some(start) = &exports.start {
-            self.call(ROOT_ID, start, ()).await.map_err(trap("_start"))?;
+        } else {
+            self.start_call("_start", |exports| &exports.start, ()).await?;
         }
         let (vm_len, plugin_len) = {
             let plugin = &self.store.data().plugin;
             (plugin.vm_configuration.len() as u32, plugin.configuration.len() as u32)
         };
-        if let Some(create) = &exports.context_create {
-            self.call(ROOT_ID, create, (ROOT_ID, 0)).await.map_err(trap("proxy_on_context_create"))?;
-        }
+        let create = "proxy_on_context_create";
+        self.start_call(create, |exports| &exports.context_create, (ROOT_ID, 0)).await?;
         self.store.data_mut().stage = Stage::VmStart;
-        if let Some(vm_start) = &exports.vm_start {
-            let started =
-                self.call(ROOT_ID, vm_start, (ROOT_ID, vm_len)).await.map_err(trap("proxy_on_vm_start"))?;
-            if started == 0 {
-                return Err(LoadError::Refused { phase: "proxy_on_vm_start" });
-            }
+        let phase = "proxy_on_vm_start";
+        if self.start_call(phase, |exports| &exports.vm_start, (ROOT_ID, vm_len)).await? == Some(0) {
+            return Err(LoadError::Refused { phase });
         }
         self.store.data_mut().stage = Stage::Configure;
-        if let Some(configure) = &exports.configure {
-            let accepted = self
-                .call(ROOT_ID, configure, (ROOT_ID, plugin_len))
-                .await
-                .map_err(trap("proxy_on_configure"))?;
-            if accepted == 0 {
-                return Err(LoadError::Refused { phase: "proxy_on_configure" });
-            }
+        let phase = "proxy_on_configure";
+        if self.start_call(phase, |exports| &exports.configure, (ROOT_ID, plugin_len)).await? == Some(0) {
+            return Err(LoadError::Refused { phase });
         }
         self.store.data_mut().stage = Stage::Running;
         Ok(())
     }
 
-    /// Calls the guest with `context` in effect and a fresh CPU budget.
+    /// One call of the start, of the root context.
+    async fn start_call<P, R>(
+        &mut self,
+        phase: &'static str,
+        export: impl FnOnce(&Exports) -> &Option<TypedFunc<P, R>>,
+        params: P,
+    ) -> Result<Option<R>, LoadError>
+    where
+        P: WasmParams + Sync,
+        R: WasmResults + Sync,
+    {
+        let outcome = self.call(ROOT_ID, export, params).await.transpose();
+        outcome.map_err(|source| LoadError::Trap { phase, source })
+    }
+
+    /// Calls an export of the guest with `context` in effect and a fresh CPU budget; `None` if it is not there.
     ///
     /// # Cancel safety
     /// None: dropped while the guest is suspended, the guest unwinds and the VM must not be entered again.
     pub(crate) async fn call<P, R>(
         &mut self,
         context: u32,
-        f: &TypedFunc<P, R>,
+        export: impl FnOnce(&Exports) -> &Option<TypedFunc<P, R>>,
         params: P,
-    ) -> wasmtime::Result<R>
+    ) -> Option<wasmtime::Result<R>>
     where
         P: WasmParams + Sync,
         R: WasmResults + Sync,
     {
-        let data = self.store.data_mut();
+        let VmCore { store, exports, suspending } = self;
+        let f = export(exports).as_ref()?;
+        let data = store.data_mut();
         data.effective = context;
         let ticks = data.cpu.begin();
-        self.store.set_epoch_deadline(ticks);
-        if self.suspending {
-            f.call_async(&mut self.store, params).await
-        } else {
-            f.call(&mut self.store, params)
-        }
+        store.set_epoch_deadline(ticks);
+        Some(if *suspending { f.call_async(store, params).await } else { f.call(store, params) })
     }
 
     pub(crate) fn data(&self) -> &VmData {

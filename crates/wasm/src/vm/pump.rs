@@ -76,17 +76,16 @@ async fn deliver(vm: &Rc<Vm>, answered: Answered) {
     if !data.calls.finish(call_id) || !data.has_context(context) {
         return;
     }
-    let Some(callback) = entry.core.exports.foreign_function.clone() else { return };
     let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     entry.core.data_mut().call_data = bytes;
-    let outcome = entry.core.call(context, &callback, (context, call_id, size)).await;
+    let params = (context, call_id, size);
+    let phase = "proxy_on_foreign_function";
+    // A trap is logged, and the context's filter follows its policy.
+    let _ = entry.call(phase, context, |exports| &exports.foreign_function, params).await;
     entry.core.data_mut().call_data = Bytes::new();
-    entry.settle("proxy_on_foreign_function", outcome);
 }
 
 async fn tick(vm: &Rc<Vm>) {
     let Some(mut entry) = vm.enter().await else { return };
-    let Some(callback) = entry.core.exports.tick.clone() else { return };
-    let outcome = entry.core.call(ROOT_ID, &callback, ROOT_ID).await;
-    entry.settle("proxy_on_tick", outcome);
+    let _ = entry.call("proxy_on_tick", ROOT_ID, |exports| &exports.tick, ROOT_ID).await;
 }
