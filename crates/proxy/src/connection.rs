@@ -4,6 +4,7 @@ mod clock;
 mod detect;
 mod entrance;
 mod flood;
+mod handshake;
 mod http1;
 mod http2;
 mod stop;
@@ -12,14 +13,18 @@ mod stream;
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use agw_wasm::ConnectionTls;
 use http::HeaderValue;
+use http::uri::Scheme;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 pub(crate) use self::clock::{Clock, Cut, after};
 pub(crate) use self::entrance::Entrance;
+use self::handshake::handshake;
 use self::stop::StopWatch;
 use self::stream::ClientStream;
 use crate::head;
@@ -33,6 +38,8 @@ pub(crate) struct Connection {
     pub(crate) id: u64,
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
+    /// `None` is plaintext.
+    pub(crate) tls: Option<Arc<ConnectionTls>>,
     /// The peer, as `x-forwarded-for` names it.
     pub(crate) forwarded_for: HeaderValue,
     /// Why the gateway closes it with all its streams, once it does.
@@ -49,32 +56,46 @@ enum Version {
 /// Serves the connection until it ends, one side closes it, or its time is up. Dropping the future closes it.
 pub(crate) async fn drive(worker: Rc<Worker>, entrance: Rc<Entrance>, stream: TcpStream, peer: SocketAddr) {
     let local = stream.local_addr().unwrap_or(entrance.listener.address);
-    let connection = Rc::new(Connection::new(worker, entrance, peer, local));
-    let clock = Rc::new(Clock::new(Instant::now(), &connection.entrance.listener));
-    let mut stop = StopWatch::new(&connection.worker);
-    let mut stream = ClientStream::plain(stream);
-    let protocols = connection.entrance.listener.protocols;
-    let version = if protocols.http2 {
-        match detect::detect(&connection, &clock, &mut stop, &mut stream).await {
-            Ok(Some(version)) => version,
+    let clock = Rc::new(Clock::new(Instant::now(), &entrance.listener));
+    let mut stop = StopWatch::new(&worker);
+    let protocols = entrance.listener.protocols;
+    // What is not on every connection's way is boxed, so that it costs nothing where it is not.
+    let (mut stream, tls, agreed) = match &entrance.tls {
+        None => (ClientStream::plain(stream), None, (!protocols.http2).then_some(Version::Http1)),
+        Some(server) => match Box::pin(handshake(&entrance, server, &clock, &mut stop, stream)).await {
+            Some(secured) => (secured.stream, Some(secured.tls), Some(secured.version)),
+            None => return,
+        },
+    };
+    let version = match agreed {
+        Some(Version::Http1) => Version::Http1,
+        // An HTTP/2 client that was agreed with still has to say its preface, and in time.
+        _ => match detect::detect(&entrance.listener, &clock, &mut stop, &mut stream).await {
+            Ok(Some(version)) => agreed.unwrap_or(version),
             Ok(None) => return,
             Err(cut) => {
                 tracing::debug!(source = %peer, ?cut, "connection closed");
                 return;
             }
-        }
-    } else {
-        Version::Http1
+        },
     };
+    let connection = Connection::new(Rc::clone(&worker), Rc::clone(&entrance), peer, local, tls);
+    let connection = Rc::new(connection);
     match version {
         Version::Http1 if protocols.http1 => http1::drive(&connection, clock, &mut stop, stream).await,
-        // Boxed, so that it costs nothing where it is not spoken. A client that does not speak it learns so from h2.
+        // A client that does not speak it learns so from h2.
         _ => Box::pin(http2::drive(&connection, clock, &mut stop, stream)).await,
     }
 }
 
 impl Connection {
-    fn new(worker: Rc<Worker>, entrance: Rc<Entrance>, peer: SocketAddr, local: SocketAddr) -> Self {
+    fn new(
+        worker: Rc<Worker>,
+        entrance: Rc<Entrance>,
+        peer: SocketAddr,
+        local: SocketAddr,
+        tls: Option<Arc<ConnectionTls>>,
+    ) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         Connection {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
@@ -84,7 +105,13 @@ impl Connection {
             entrance,
             peer,
             local,
+            tls,
         }
+    }
+
+    /// What the client spoke, as URLs name it.
+    pub(crate) fn scheme(&self) -> Scheme {
+        if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP }
     }
 
     /// Why the gateway closed it, if it did.

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 
 use agw_config::Route;
 
+use crate::tls::ServerTlsError;
+
 /// A listener could not be bound.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -19,6 +21,15 @@ pub enum BindError {
         /// The system's word.
         #[source]
         source: io::Error,
+    },
+    /// TLS cannot be served with what the listener was given.
+    #[error("listener `{listener}`: cannot serve TLS")]
+    Tls {
+        /// Name of the listener.
+        listener: String,
+        /// Which file, and what is wrong with it.
+        #[source]
+        source: Box<ServerTlsError>,
     },
     /// The system refused for another reason.
     #[error("listener `{listener}`: cannot listen on {address}")]

@@ -31,6 +31,7 @@ use crate::reply::{self, Problem, Reply};
 use crate::router::Asked;
 use crate::runtime::RouteState;
 use crate::upstream::{SendError, SendPlan, Sent, Tries, echo};
+use crate::worker::Stop;
 
 /// The stream is closed without an answer.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +102,11 @@ pub(crate) async fn serve(
         Err(problem) => return Ok(exchange.answer(problem)),
     };
     exchange.request_id = head::settle_request_id(&mut arrived.headers);
-    head::add_forwarded(&mut arrived.headers, &exchange.connection.forwarded_for);
+    head::add_forwarded(
+        &mut arrived.headers,
+        &exchange.connection.forwarded_for,
+        exchange.connection.tls.is_some(),
+    );
 
     let generation = exchange.connection.worker.generation();
     let host = arrived.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
@@ -271,7 +276,12 @@ impl Exchange {
     /// The response, with a body that no filter wants any more.
     fn respond(mut self: Box<Self>, head: ResponseHead, source: ResponseSource) -> Response<ResponseBody> {
         self.response_begins(head.status);
-        assemble(head, ResponseBody::plain(source, self))
+        let draining = self.connection.worker.stop() != Stop::Running;
+        let mut response = assemble(head, ResponseBody::plain(source, self));
+        if draining {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
     }
 
     fn response_begins(&mut self, status: StatusCode) {

@@ -234,7 +234,7 @@ fn strip_named_by_connection(headers: &mut HeaderMap) {
 }
 
 /// Tells the upstream who asked: the peer at the end of `x-forwarded-for`, and the protocol it used.
-pub(crate) fn add_forwarded(headers: &mut HeaderMap, peer: &HeaderValue) {
+pub(crate) fn add_forwarded(headers: &mut HeaderMap, peer: &HeaderValue, secure: bool) {
     match headers.entry(FORWARDED_FOR) {
         Entry::Vacant(slot) => {
             slot.insert(peer.clone());
@@ -251,7 +251,8 @@ pub(crate) fn add_forwarded(headers: &mut HeaderMap, peer: &HeaderValue) {
         }
     }
     // Never the client's word: an upstream trusts it when it decides about redirects and cookies.
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    let scheme = if secure { "https" } else { "http" };
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
 }
 
 /// The request's id: the client's if it is usable, a new one otherwise. Afterwards the headers hold it.

@@ -15,10 +15,12 @@ mod reply;
 mod router;
 mod runtime;
 mod stats;
+mod tls;
 mod upstream;
 mod worker;
 
 pub use error::{BindError, RuntimeError, SpawnError};
 pub use proxy::{Bound, Proxy, ProxyOptions};
 pub use runtime::Runtime;
+pub use tls::{CertificateError, ServerTlsError};
 pub use upstream::TlsError;

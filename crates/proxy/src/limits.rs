@@ -59,6 +59,16 @@ pub(crate) const HTTP2_CONTROL_FRAMES_MAX: usize = 1000;
 /// The time in which so many control frames, or a listener's bound of reset streams, are a flood.
 pub(crate) const HTTP2_FLOOD_WINDOW: Duration = Duration::from_secs(1);
 
+/// How often the files of certificates are looked at.
+pub(crate) const CERTIFICATE_POLL: Duration = Duration::from_secs(1);
+
+/// Bytes of a certificate's file; a larger one is refused.
+pub(crate) const CERTIFICATE_FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// During a drain, a connection without a request may still bring one for so long: its client may have sent it before
+/// it could know. The answer says `connection: close`.
+pub(crate) const DRAIN_IDLE_GRACE: Duration = Duration::from_millis(500);
+
 /// Headers that hyper keeps on its stack; only another bound costs an allocation per request.
 pub(crate) const HEADERS_DEFAULT: usize = 100;
 

@@ -16,7 +16,8 @@ use crate::bind::{self, Sockets};
 use crate::error::{BindError, SpawnError};
 use crate::limits::CLOSE_GRACE;
 use crate::runtime::Runtime;
-use crate::worker::{self, Stop, WorkerPlan};
+use crate::tls::{CertificateWatch, ServerTls, WatchedListener};
+use crate::worker::{self, Stop, WorkerListener, WorkerPlan};
 
 /// What is set when the process starts.
 #[derive(Clone, Debug)]
@@ -34,8 +35,15 @@ pub struct ProxyOptions {
 /// Listening sockets that nobody serves yet. Connections wait in the kernel's queue.
 #[derive(Debug)]
 pub struct Bound {
-    listeners: Vec<(Arc<Listener>, Sockets)>,
+    listeners: Vec<BoundListener>,
     options: ProxyOptions,
+}
+
+#[derive(Debug)]
+struct BoundListener {
+    listener: Arc<Listener>,
+    sockets: Sockets,
+    tls: Option<(Arc<ServerTls>, WatchedListener)>,
 }
 
 /// The running workers. Dropping it closes every connection at once; [`Proxy::drain`] lets requests finish.
@@ -44,6 +52,7 @@ pub struct Proxy {
     stop: watch::Sender<Stop>,
     workers: Vec<WorkerThread>,
     access_log: Option<AccessLogWriter>,
+    _certificates: CertificateWatch,
 }
 
 #[derive(Debug)]
@@ -59,11 +68,18 @@ impl Proxy {
     /// Binds every listener of the snapshot, one socket per worker.
     ///
     /// # Errors
-    /// A port that another process (or another listener) holds, or an address that cannot be listened on.
+    /// A port that another process (or another listener) holds, an address that cannot be listened on, or a
+    /// certificate that cannot be served.
     pub fn bind(snapshot: &Snapshot, options: ProxyOptions) -> Result<Bound, BindError> {
         let options = ProxyOptions { workers: options.workers.max(1), ..options };
-        let bind =
-            |listener: &Arc<Listener>| Ok((Arc::clone(listener), bind::bind(listener, options.workers)?));
+        let bind = |listener: &Arc<Listener>| {
+            let tls = ServerTls::new(listener).map_err(|source| BindError::Tls {
+                listener: listener.name.clone(),
+                source: Box::new(source),
+            })?;
+            let sockets = bind::bind(listener, options.workers)?;
+            Ok(BoundListener { listener: Arc::clone(listener), sockets, tls })
+        };
         let listeners = snapshot.listeners.iter().map(bind).collect::<Result<_, _>>()?;
         Ok(Bound { listeners, options })
     }
@@ -104,7 +120,7 @@ impl Drop for Proxy {
 impl Bound {
     /// Name and address of each listener; a port that was 0 is the one that the system chose.
     pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
-        self.listeners.iter().map(|(listener, sockets)| (listener.name.clone(), sockets.address)).collect()
+        self.listeners.iter().map(|bound| (bound.listener.name.clone(), bound.sockets.address)).collect()
     }
 
     /// Starts the workers, and returns when they serve.
@@ -127,9 +143,16 @@ impl Bound {
             false => Ok((None, None)),
         }
         .map_err(|source| failed(0, source))?;
-        let mut proxy =
-            Proxy { stop: watch::Sender::new(Stop::Running), workers: Vec::new(), access_log: writer };
-        for (index, listeners) in by_worker(listeners, options.workers).into_iter().enumerate() {
+        let (listeners, watched) = by_worker(listeners, options.workers);
+        let certificates = CertificateWatch::spawn(watched, Arc::clone(&options.metrics))
+            .map_err(|source| failed(0, source))?;
+        let mut proxy = Proxy {
+            stop: watch::Sender::new(Stop::Running),
+            workers: Vec::new(),
+            access_log: writer,
+            _certificates: certificates,
+        };
+        for (index, listeners) in listeners.into_iter().enumerate() {
             let plan = proxy.plan(index, listeners, &runtime, &options, access_log.clone());
             proxy.workers.push(spawn_worker(plan).map_err(|source| failed(index, source))?);
         }
@@ -141,7 +164,7 @@ impl Proxy {
     fn plan(
         &self,
         index: usize,
-        listeners: Vec<(Arc<Listener>, std::net::TcpListener)>,
+        listeners: Vec<WorkerListener>,
         runtime: &Arc<Runtime>,
         options: &ProxyOptions,
         access_log: Option<AccessLog>,
@@ -158,18 +181,21 @@ impl Proxy {
     }
 }
 
-/// Turns sockets by listener into sockets by worker.
+/// Turns sockets by listener into sockets by worker; and the certificates to watch.
 fn by_worker(
-    listeners: Vec<(Arc<Listener>, Sockets)>,
+    listeners: Vec<BoundListener>,
     workers: usize,
-) -> Vec<Vec<(Arc<Listener>, std::net::TcpListener)>> {
+) -> (Vec<Vec<WorkerListener>>, Vec<WatchedListener>) {
     let mut plans: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
-    for (listener, sockets) in listeners {
+    let mut watched = Vec::new();
+    for BoundListener { listener, sockets, tls } in listeners {
+        let (tls, watch) = tls.unzip();
+        watched.extend(watch);
         for (plan, socket) in plans.iter_mut().zip(sockets.sockets) {
-            plan.push((Arc::clone(&listener), socket));
+            plan.push(WorkerListener { listener: Arc::clone(&listener), tls: tls.clone(), socket });
         }
     }
-    plans
+    (plans, watched)
 }
 
 /// Starts a worker's thread and waits until it serves.

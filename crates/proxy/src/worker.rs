@@ -21,6 +21,7 @@ use crate::connection::{Entrance, drive};
 use crate::limits::{ACCEPT_BACKOFF, CLOSE_GRACE, REAP_INTERVAL, VM_SHUTDOWN};
 use crate::runtime::{Generation, Runtime};
 use crate::stats::RouteStats;
+use crate::tls::ServerTls;
 
 /// How far a worker has come in stopping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,12 +36,19 @@ pub(crate) enum Stop {
 /// What a worker's thread is given.
 pub(crate) struct WorkerPlan {
     pub(crate) index: usize,
-    pub(crate) listeners: Vec<(Arc<Listener>, StdListener)>,
+    pub(crate) listeners: Vec<WorkerListener>,
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) drain_timeout: Duration,
     pub(crate) stop: watch::Receiver<Stop>,
+}
+
+/// A listener's socket of one worker.
+pub(crate) struct WorkerListener {
+    pub(crate) listener: Arc<Listener>,
+    pub(crate) tls: Option<Arc<ServerTls>>,
+    pub(crate) socket: StdListener,
 }
 
 /// What the tasks of one worker share.
@@ -114,7 +122,7 @@ impl Worker {
 pub(crate) async fn run(mut plan: WorkerPlan, ready: impl FnOnce(std::io::Result<()>)) {
     let upstream_tasks = TaskTracker::new();
     let worker = Rc::new(Worker::new(&plan, &upstream_tasks));
-    match spawn_listeners(&worker, std::mem::take(&mut plan.listeners)) {
+    match spawn_listeners(&worker, std::mem::take(&mut plan.listeners), &plan.metrics) {
         Ok(()) => ready(Ok(())),
         Err(error) => return ready(Err(error)),
     }
@@ -155,10 +163,14 @@ pub(crate) async fn run(mut plan: WorkerPlan, ready: impl FnOnce(std::io::Result
     }
 }
 
-fn spawn_listeners(worker: &Rc<Worker>, listeners: Vec<(Arc<Listener>, StdListener)>) -> std::io::Result<()> {
-    for (listener, socket) in listeners {
+fn spawn_listeners(
+    worker: &Rc<Worker>,
+    listeners: Vec<WorkerListener>,
+    metrics: &Metrics,
+) -> std::io::Result<()> {
+    for WorkerListener { listener, tls, socket } in listeners {
         let socket = TcpListener::from_std(socket)?;
-        let entrance = Rc::new(Entrance::new(listener));
+        let entrance = Rc::new(Entrance::new(listener, tls, metrics));
         worker.tasks.spawn_local(accept(Rc::clone(worker), entrance, socket));
     }
     Ok(())

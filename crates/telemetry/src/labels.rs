@@ -47,6 +47,33 @@ pub struct OverflowLabels {
     pub limit: &'static str,
 }
 
+/// A certificate of a listener.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct CertificateLabels {
+    /// Listener name.
+    pub listener: String,
+    /// Its file; `environment` if it came from there.
+    pub certificate: String,
+}
+
+/// A look at changed certificates.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ReloadLabels {
+    /// Listener name.
+    pub listener: String,
+    /// `ok`, or `failed` if the old one serves on.
+    pub outcome: &'static str,
+}
+
+/// A TLS handshake's end.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct HandshakeLabels {
+    /// Listener name.
+    pub listener: String,
+    /// `ok`, `failed` or `timeout`.
+    pub outcome: &'static str,
+}
+
 /// A plugin's callback.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct PhaseLabels {

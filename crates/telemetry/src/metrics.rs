@@ -52,6 +52,12 @@ pub struct Metrics {
     pub upstream_dns_failures: Family<ClusterLabels, Counter>,
     /// `agw_http_connections`: open downstream connections.
     pub connections: Gauge,
+    /// `agw_tls_handshakes_total`: with clients.
+    pub tls_handshakes: Family<HandshakeLabels, Counter>,
+    /// `agw_certificate_expiry_timestamp_seconds`: when a serving certificate ends, in seconds since 1970.
+    pub certificate_expiry: Family<CertificateLabels, Gauge>,
+    /// `agw_certificate_reloads_total`
+    pub certificate_reloads: Family<ReloadLabels, Counter>,
     /// `agw_plugin_phase_duration_seconds`: time inside one callback, suspensions included.
     pub phase_seconds: Histograms<PhaseLabels>,
     /// `agw_plugin_traps_total`
@@ -100,6 +106,9 @@ impl Metrics {
             upstream_overflows: Family::default(),
             upstream_dns_failures: Family::default(),
             connections: Gauge::default(),
+            tls_handshakes: Family::default(),
+            certificate_expiry: Family::default(),
+            certificate_reloads: Family::default(),
             phase_seconds: Family::new_with_constructor(histograms()),
             traps: Family::default(),
             plugin_memory_bytes: Family::default(),
@@ -127,6 +136,17 @@ impl Metrics {
         r.register("upstream_duration_seconds", "Time to the upstream's head", self.upstream_seconds.clone());
         r.register("http_connections", "Open downstream connections", self.connections.clone());
         self.register_upstream(r);
+        r.register("tls_handshakes", "TLS handshakes with clients", self.tls_handshakes.clone());
+        r.register(
+            "certificate_expiry_timestamp_seconds",
+            "When a serving certificate ends",
+            self.certificate_expiry.clone(),
+        );
+        r.register(
+            "certificate_reloads",
+            "Changed certificates that were taken or refused",
+            self.certificate_reloads.clone(),
+        );
         r.register("plugin_phase_duration_seconds", "Time inside a callback", self.phase_seconds.clone());
         r.register("plugin_traps", "Traps", self.traps.clone());
         r.register("plugin_memory_bytes", "Linear memory of all VMs", self.plugin_memory_bytes.clone());

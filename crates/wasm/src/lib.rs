@@ -38,4 +38,6 @@ pub use facts::ModuleFacts;
 pub use filter::{Filter, Verdict, Wants};
 pub use plugin::{HostOptions, LoadedPlugin, PluginHost, PluginStatus};
 pub use pool::{Opened, VmPools};
-pub use stream::{LocalReply, RequestHead, ResponseHead, Stream, StreamInfo, StreamState};
+pub use stream::{
+    ConnectionTls, LocalReply, PeerCertificate, RequestHead, ResponseHead, Stream, StreamInfo, StreamState,
+};

@@ -86,6 +86,30 @@ pub struct LocalReply {
     pub body: Bytes,
 }
 
+/// TLS of a client's connection.
+#[derive(Clone, Debug)]
+pub struct ConnectionTls {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// The name that the client asked for (SNI).
+    pub server_name: Option<String>,
+    /// The client's certificate, if it showed one that was accepted.
+    pub peer: Option<PeerCertificate>,
+}
+
+/// What is known of a client by its certificate.
+#[derive(Clone, Debug)]
+pub struct PeerCertificate {
+    /// As in RFC 2253: `CN=client,O=Example`.
+    pub subject: String,
+    /// The first DNS name in it.
+    pub dns_name: Option<String>,
+    /// The first URI in it.
+    pub uri: Option<String>,
+    /// Its SHA-256, in lower-case hexadecimal.
+    pub sha256: String,
+}
+
 /// What properties tell of a stream.
 #[derive(Clone, Debug)]
 pub struct StreamInfo {
@@ -95,6 +119,8 @@ pub struct StreamInfo {
     pub source: SocketAddr,
     /// The listener's side of the connection.
     pub destination: SocketAddr,
+    /// What TLS the client's connection has; `None` is plaintext.
+    pub tls: Option<Arc<ConnectionTls>>,
     /// The request's protocol.
     pub version: Version,
     /// `x-request-id`, the client's or made.

@@ -111,6 +111,11 @@ impl Clock {
         }
     }
 
+    /// The client has to say something soon, though it has said nothing yet.
+    pub(crate) fn head_begins(&self) {
+        self.phase.set(Phase::Head { since: Instant::now() });
+    }
+
     /// Whether nothing of a request has come since the last one.
     pub(crate) fn is_idle(&self) -> bool {
         matches!(self.phase.get(), Phase::Idle { .. })

@@ -4,14 +4,16 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use agw_config::Listener;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::time::Instant;
 
+use super::Version;
 use super::clock::{Clock, Cut};
 use super::stop::StopWatch;
 use super::stream::ClientStream;
-use super::{Connection, Version};
-use crate::limits::FIRST_READ_BYTES;
+use crate::limits::{DRAIN_IDLE_GRACE, FIRST_READ_BYTES};
 use crate::worker::Stop;
 
 /// What an HTTP/2 client sends first.
@@ -23,12 +25,13 @@ pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// # Cancel safety
 /// The connection cannot be used afterwards.
 pub(super) async fn detect(
-    connection: &Connection,
+    listener: &Listener,
     clock: &Clock,
     stop: &mut StopWatch<'_>,
     stream: &mut ClientStream,
 ) -> Result<Option<Version>, Cut> {
     let mut read = BytesMut::new();
+    let mut draining_since = None;
     poll_fn(|cx| {
         while let Poll::Ready(more) = poll_some(stream, cx, &mut read) {
             if !more {
@@ -41,12 +44,18 @@ pub(super) async fn detect(
             }
         }
         while let Some(step) = stop.next(cx) {
-            // What has begun may finish while the worker drains.
-            if step == Stop::Killed || clock.is_idle() {
+            if step == Stop::Killed {
                 return Poll::Ready(Err(Cut::Drained));
             }
+            draining_since = Some(Instant::now());
         }
-        clock.poll_deadline(cx, &connection.entrance.listener).map(Err)
+        // What has begun may finish while the worker drains.
+        if let Some(since) = draining_since
+            && clock.is_idle()
+        {
+            return clock.poll_grace(cx, since, DRAIN_IDLE_GRACE).map(|()| Err(Cut::Drained));
+        }
+        clock.poll_deadline(cx, listener).map(Err)
     })
     .await
 }

@@ -3,21 +3,33 @@
 use std::sync::Arc;
 
 use agw_config::Listener;
+use agw_telemetry::{Counter, HandshakeLabels, Metrics};
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
 
 use super::http2::StreamExecutor;
 use crate::limits::{BODY_BUFFER_BYTES, HEADERS_DEFAULT, READ_BUFFER_BYTES_MIN};
+use crate::tls::ServerTls;
+
+/// TLS handshakes by how they ended.
+pub(super) struct Handshakes {
+    pub(super) ok: Counter,
+    pub(super) failed: Counter,
+    pub(super) timeout: Counter,
+}
 
 /// See the module.
 pub(crate) struct Entrance {
     pub(crate) name: Arc<str>,
     pub(crate) listener: Arc<Listener>,
+    /// What clients speak to it.
+    pub(super) tls: Option<Arc<ServerTls>>,
+    pub(super) handshakes: Handshakes,
     http1: http1::Builder,
 }
 
 impl Entrance {
-    pub(crate) fn new(listener: Arc<Listener>) -> Self {
+    pub(crate) fn new(listener: Arc<Listener>, tls: Option<Arc<ServerTls>>, metrics: &Metrics) -> Self {
         let mut http1 = http1::Builder::new();
         http1
             .half_close(false)
@@ -29,7 +41,8 @@ impl Entrance {
         if listener.headers_max != HEADERS_DEFAULT {
             http1.max_headers(listener.headers_max);
         }
-        Entrance { name: listener.name.as_str().into(), listener, http1 }
+        let handshakes = Handshakes::new(&listener.name, metrics);
+        Entrance { name: listener.name.as_str().into(), listener, tls, handshakes, http1 }
     }
 
     pub(super) fn http1(&self) -> &http1::Builder {
@@ -54,5 +67,15 @@ impl Entrance {
             .keep_alive_interval(limits.keepalive)
             .keep_alive_timeout(limits.keepalive);
         http2
+    }
+}
+
+impl Handshakes {
+    fn new(listener: &str, metrics: &Metrics) -> Self {
+        let of = |outcome| {
+            let labels = HandshakeLabels { listener: listener.to_owned(), outcome };
+            metrics.tls_handshakes.get_or_create(&labels).clone()
+        };
+        Handshakes { ok: of("ok"), failed: of("failed"), timeout: of("timeout") }
     }
 }

@@ -10,11 +10,14 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
+use tokio::time::Instant;
+
 use super::Connection;
 use super::clock::{Clock, Cut};
 use super::stop::StopWatch;
 use super::stream::ClientStream;
 use crate::exchange::{refused, serve};
+use crate::limits::DRAIN_IDLE_GRACE;
 use crate::worker::Stop;
 
 /// Serves the connection until it ends, one side closes it, or its time is up. Dropping the future closes it.
@@ -30,7 +33,7 @@ pub(super) async fn drive(
         service_fn(move |request| serve(request, Rc::clone(&for_requests), Rc::clone(&their_clock)));
     let entrance = &connection.entrance;
     let mut http = pin!(entrance.http1().serve_connection(io, service));
-    let mut told = false;
+    let mut drain = Drain::Unknown;
     let ended = poll_fn(|cx| {
         if let Poll::Ready(ended) = http.as_mut().poll(cx) {
             return Poll::Ready(Ok(ended));
@@ -40,9 +43,7 @@ pub(super) async fn drive(
                 return Poll::Ready(Err(Cut::Drained));
             }
         }
-        // Not before the first poll: what was read already may be a request.
-        if stop.seen() == Stop::Draining && !told {
-            told = true;
+        if stop.seen() == Stop::Draining && drain.poll_due(cx, &clock).is_ready() {
             http.as_mut().graceful_shutdown();
             // It may have nothing left to do.
             cx.waker().wake_by_ref();
@@ -63,6 +64,33 @@ pub(super) async fn drive(
             // The exchange that is dropped with `http` writes it into its log line.
             clock.set_cut(cut);
         }
+    }
+}
+
+/// How far a connection is with a drain.
+enum Drain {
+    Unknown,
+    /// It may still bring a request: its client may have sent it before it could know.
+    Waiting {
+        since: Instant,
+    },
+    Told,
+}
+
+impl Drain {
+    /// Ready once, when hyper is to be told: at once in the middle of an exchange, after a grace while idle.
+    fn poll_due(&mut self, cx: &mut Context<'_>, clock: &Clock) -> Poll<()> {
+        let since = match self {
+            Drain::Told => return Poll::Pending,
+            Drain::Waiting { since } => *since,
+            Drain::Unknown => Instant::now(),
+        };
+        if clock.is_idle() && clock.poll_grace(cx, since, DRAIN_IDLE_GRACE).is_pending() {
+            *self = Drain::Waiting { since };
+            return Poll::Pending;
+        }
+        *self = Drain::Told;
+        Poll::Ready(())
     }
 }
 

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 /// The client's socket, and what was read from it already.
 pub(crate) struct ClientStream {
@@ -17,12 +18,19 @@ pub(crate) struct ClientStream {
 
 enum Carrier {
     Plain(TcpStream),
+    /// Boxed, so that connections without it stay small.
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl ClientStream {
     /// Without TLS.
     pub(crate) fn plain(stream: TcpStream) -> Self {
         ClientStream { first: Bytes::new(), carrier: Carrier::Plain(stream) }
+    }
+
+    /// After a handshake.
+    pub(crate) fn tls(stream: TlsStream<TcpStream>) -> Self {
+        ClientStream { first: Bytes::new(), carrier: Carrier::Tls(Box::new(stream)) }
     }
 
     /// Puts back what was read, to be read again.
@@ -46,6 +54,7 @@ impl AsyncRead for ClientStream {
         }
         match &mut this.carrier {
             Carrier::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Carrier::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
         }
     }
 }
@@ -54,24 +63,28 @@ impl AsyncWrite for ClientStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().carrier {
             Carrier::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Carrier::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().carrier {
             Carrier::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Carrier::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().carrier {
             Carrier::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Carrier::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match &self.carrier {
             Carrier::Plain(stream) => stream.is_write_vectored(),
+            Carrier::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -82,6 +95,7 @@ impl AsyncWrite for ClientStream {
     ) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().carrier {
             Carrier::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Carrier::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, bufs),
         }
     }
 }

@@ -38,7 +38,7 @@ pub(super) async fn run(
     arrived: Arrived,
     incoming: Incoming,
 ) -> Result<Response<ResponseBody>, Reset> {
-    let (request, version) = match request_head(arrived) {
+    let (request, version) = match request_head(arrived, exchange.connection.scheme()) {
         Ok(taken) => taken,
         Err(problem) => return Ok(exchange.answer(problem)),
     };
@@ -62,13 +62,13 @@ pub(super) async fn run(
 }
 
 /// The head as filters see it: `Host` becomes the authority.
-fn request_head(arrived: Arrived) -> Result<(RequestHead, http::Version), Problem> {
+fn request_head(arrived: Arrived, scheme: Scheme) -> Result<(RequestHead, http::Version), Problem> {
     let Arrived { method, path, version, mut headers } = arrived;
     let host = headers.remove(HOST).unwrap_or_else(|| HeaderValue::from_static(""));
     let authority = Authority::try_from(host.as_bytes()).map_err(|_| {
         Problem::new(StatusCode::BAD_REQUEST, "host_not_valid", "the Host header is not a host and port")
     })?;
-    Ok((RequestHead { method, scheme: Scheme::HTTP, authority: Some(authority), path, headers }, version))
+    Ok((RequestHead { method, scheme, authority: Some(authority), path, headers }, version))
 }
 
 // === the request ===
@@ -181,6 +181,7 @@ impl Exchange {
             connection_id: connection.id,
             source: connection.peer,
             destination: connection.local,
+            tls: connection.tls.clone(),
             version,
             request_id: self.request_id.to_str().unwrap_or_default().to_owned(),
             started: self.started,

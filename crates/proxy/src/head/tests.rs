@@ -96,7 +96,7 @@ fn the_peer_is_appended_to_what_the_client_claims() {
     headers.append(FORWARDED_FOR, HeaderValue::from_static("1.1.1.1"));
     headers.append(FORWARDED_FOR, HeaderValue::from_static("2.2.2.2, 3.3.3.3"));
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
-    add_forwarded(&mut headers, &forwarded_for("[::ffff:10.0.0.1]:99".parse().unwrap()));
+    add_forwarded(&mut headers, &forwarded_for("[::ffff:10.0.0.1]:99".parse().unwrap()), false);
     assert_eq!(headers.get_all(FORWARDED_FOR).iter().count(), 1);
     assert_eq!(headers[FORWARDED_FOR], "1.1.1.1, 2.2.2.2, 3.3.3.3, 10.0.0.1");
     assert_eq!(headers[FORWARDED_PROTO], "http");

@@ -9,4 +9,5 @@ mod h2;
 mod plain;
 mod routing;
 mod support;
+mod tls;
 mod upstreams;

@@ -79,16 +79,21 @@ impl Setup {
         }
     }
 
-    pub fn start(self) -> Gateway {
-        let metrics = Arc::new(Metrics::new());
-        let snapshot = Arc::new(Snapshot {
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        let clusters = self.clusters.iter().cloned();
+        Arc::new(Snapshot {
             digest: String::new(),
-            listeners: vec![Arc::new(self.listener)],
-            routes: self.routes.into_iter().map(Arc::new).collect(),
-            clusters: self.clusters.into_iter().map(|c| (c.name.clone(), Arc::new(c))).collect(),
+            listeners: vec![Arc::new(self.listener.clone())],
+            routes: self.routes.iter().cloned().map(Arc::new).collect(),
+            clusters: clusters.map(|c| (c.name.clone(), Arc::new(c))).collect(),
             plugins: BTreeMap::<String, Arc<Plugin>>::new(),
             resources: BTreeMap::new(),
-        });
+        })
+    }
+
+    pub fn start(self) -> Gateway {
+        let metrics = Arc::new(Metrics::new());
+        let snapshot = self.snapshot();
         let options = ProxyOptions {
             workers: self.workers,
             access_log: false,

@@ -14,7 +14,7 @@ use crate::guest_memory::{Guest, slice};
 use crate::limits::PROPERTIES_BYTES_MAX;
 use crate::shim;
 use crate::status::Status;
-use crate::stream::StreamState;
+use crate::stream::{StreamInfo, StreamState};
 use crate::vm_data::VmData;
 
 pub(crate) fn link(linker: &mut Linker<VmData>) -> Result<()> {
@@ -87,7 +87,7 @@ fn of_stream(state: &StreamState, segments: &[&str]) -> Option<Bytes> {
         ["destination", what] => of_address(info.destination, what),
         ["upstream", what] => of_address(info.upstream?, what),
         ["connection", "id"] | ["connection_id"] => Some(number(info.connection_id)),
-        ["connection", "mtls"] => Some(Bytes::from_static(&[0])),
+        ["connection", what] => of_connection(info, what),
         // Bare names are those of Envoy before 1.33; filters still use them.
         ["xds", "cluster_name"] | ["cluster_name"] => Some(text(&info.cluster)),
         ["xds", "route_name"] | ["route_name"] => Some(text(&info.route)),
@@ -95,6 +95,22 @@ fn of_stream(state: &StreamState, segments: &[&str]) -> Option<Bytes> {
         ["listener_name"] => Some(text(&info.listener)),
         _ => None,
     }
+}
+
+/// TLS of the client's connection; without TLS only that there is no certificate.
+fn of_connection(info: &StreamInfo, what: &str) -> Option<Bytes> {
+    let tls = info.tls.as_deref();
+    let peer = tls.and_then(|tls| tls.peer.as_ref());
+    Some(match what {
+        "mtls" => Bytes::copy_from_slice(&[u8::from(peer.is_some())]),
+        "tls_version" => text(tls?.version),
+        "requested_server_name" => text(tls?.server_name.as_ref()?),
+        "subject_peer_certificate" => text(&peer?.subject),
+        "dns_san_peer_certificate" => text(peer?.dns_name.as_ref()?),
+        "uri_san_peer_certificate" => text(peer?.uri.as_ref()?),
+        "sha256_peer_certificate_digest" => text(&peer?.sha256),
+        _ => return None,
+    })
 }
 
 fn of_request(state: &StreamState, segments: &[&str]) -> Option<Bytes> {

@@ -148,6 +148,7 @@ fn stream() -> Arc<Stream> {
         connection_id: 1,
         source: address,
         destination: address,
+        tls: None,
         version: Version::HTTP_11,
         request_id: String::new(),
         started: SystemTime::now(),
