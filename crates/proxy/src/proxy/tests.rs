@@ -101,6 +101,10 @@ async fn each_request_has_one_line_however_it_ended() {
         expected.map(|(path, status, details, flags)| (path.into(), status, details.into(), flags.into()));
     assert_eq!(told, expected, "{text}");
     assert_eq!((&lines[0]["route"], &lines[0]["request_id"]), (&"echo".into(), &"me".into()));
+    // The client left while the only try was under way; the echo has no endpoint to try.
+    let upstream = stuck.local_addr().unwrap().to_string();
+    assert_eq!((&lines[3]["attempts"], &lines[3]["upstream"]), (&1.into(), &upstream.into()));
+    assert_eq!(lines[0]["attempts"], 0);
 }
 
 #[tokio::test]

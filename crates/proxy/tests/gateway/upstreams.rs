@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agw_config::{ClusterLimits, ClusterTarget, RetryPolicy, RouteAction, UpstreamProtocol};
+use agw_config::{ClusterLimits, ClusterTarget, OutlierPolicy, RetryPolicy, RouteAction, UpstreamProtocol};
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -88,6 +88,59 @@ async fn a_head_that_leaves_the_length_in_doubt_is_a_502() {
         assert_eq!(response.status(), 502, "{answer}");
         response.assert(502, "upstream_protocol_error");
     }
+}
+
+#[tokio::test]
+async fn a_head_with_too_many_headers_is_a_502() {
+    let (address, listener) = manual_upstream().await;
+    let gateway = Setup::to(address).start();
+    tokio::spawn(async move {
+        for count in [99, 101] {
+            let (mut stream, _) = accept(&listener).await;
+            let headers = "x: y\r\n".repeat(count - 1);
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n{headers}\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+        }
+    });
+    assert_eq!(gateway.get("/").await.status(), 200);
+    gateway.get("/").await.assert(502, "upstream_protocol_error");
+}
+
+#[tokio::test]
+async fn a_name_is_resolved_for_every_worker() {
+    let server = upstream(|_| ok("ok")).await;
+    let mut setup = Setup::to(server);
+    setup.clusters[0].target = ClusterTarget::Endpoints(vec![format!("localhost:{}", server.port())]);
+    setup.workers = 3;
+    let gateway = setup.start();
+    // The system spreads connections over the workers.
+    for _ in 0..30 {
+        assert_eq!(gateway.get("/").await.body, "ok");
+    }
+    gateway.wait_for_metric(r#"agw_upstream_dns_failures_total{cluster="upstream"} 0"#).await;
+}
+
+#[tokio::test]
+async fn what_one_worker_learns_of_an_endpoint_all_know() {
+    let (dead, listener) = manual_upstream().await;
+    drop(listener);
+    let good = upstream(|_| ok("ok")).await;
+    let mut setup = Setup::to(good);
+    setup.clusters[0].target = ClusterTarget::Endpoints(vec![dead.to_string(), good.to_string()]);
+    setup.clusters[0].outlier = Some(OutlierPolicy {
+        consecutive_failures: 2,
+        ejection_time: Duration::from_secs(60),
+        ejection_time_max: Duration::from_secs(60),
+        ejected_percent_max: 50,
+    });
+    setup.workers = 3;
+    let gateway = setup.start();
+    for _ in 0..60 {
+        assert_eq!(gateway.get("/").await.body, "ok");
+    }
+    // Two in all, and not two for each worker.
+    gateway.wait_for_metric(r#"agw_upstream_connect_failures_total{cluster="upstream"} 2"#).await;
+    gateway.wait_for_metric(r#"agw_upstream_ejections_total{cluster="upstream"} 1"#).await;
 }
 
 #[tokio::test]
