@@ -117,6 +117,7 @@ fn stream() -> Arc<Stream> {
         connection_id: 7,
         source: SocketAddr::from(([10, 0, 0, 1], 1234)),
         destination: SocketAddr::from(([10, 0, 0, 2], 80)),
+        tls: None,
         version: Version::HTTP_11,
         request_id: "id-1".into(),
         started: SystemTime::UNIX_EPOCH,
