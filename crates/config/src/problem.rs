@@ -32,6 +32,12 @@ impl fmt::Display for Problem {
     }
 }
 
+/// Problems of one document that are kept, and as many warnings: nobody reads more, and each may take a search for the
+/// nearest name.
+const FINDINGS_MAX: usize = 1000;
+/// Names that are compared with a word for which there is none.
+const COMPARED_NAMES_MAX: usize = 1000;
+
 /// Collects what is found on the way through one document.
 pub(crate) struct Report {
     origin: String,
@@ -46,12 +52,30 @@ impl Report {
 
     /// Records something that refuses the document.
     pub(crate) fn problem(&self, path: &str, line: Option<u32>, message: String, hint: String) {
-        self.problems.borrow_mut().push(self.build(path, line, message, hint));
+        self.add(&self.problems, self.build(path, line, message, hint));
     }
 
     /// Records something legal but unwise.
     pub(crate) fn warning(&self, path: &str, line: Option<u32>, message: String, hint: String) {
-        self.warnings.borrow_mut().push(self.build(path, line, message, hint));
+        self.add(&self.warnings, self.build(path, line, message, hint));
+    }
+
+    /// What is beyond the bound is dropped, and the first such finding says so in its place.
+    fn add(&self, found: &RefCell<Vec<Problem>>, problem: Problem) {
+        let mut found = found.borrow_mut();
+        match found.len() {
+            FINDINGS_MAX => {
+                let message = format!("there is more than these {FINDINGS_MAX}");
+                found.push(self.build("", None, message, "Correct these first".to_owned()));
+            }
+            count if count < FINDINGS_MAX => found.push(problem),
+            _ => {}
+        }
+    }
+
+    /// Whether another problem would be dropped.
+    pub(crate) fn is_full(&self) -> bool {
+        self.problems.borrow().len() >= FINDINGS_MAX
     }
 
     fn build(&self, path: &str, line: Option<u32>, message: String, hint: String) -> Problem {
@@ -95,7 +119,7 @@ fn shortened(text: &str, chars_max: usize) -> String {
 /// `Did you mean "echo"?`, or else the names there are.
 pub(crate) fn did_you_mean<'n>(word: &str, names: impl Iterator<Item = &'n str> + Clone) -> String {
     const LISTED_MAX: usize = 20;
-    let near = names.clone().map(|name| (distance(word, name), name)).min();
+    let near = names.clone().take(COMPARED_NAMES_MAX).map(|name| (distance(word, name), name)).min();
     match near {
         Some((edits, name)) if edits <= 1 + name.chars().count() / 4 => {
             format!("Did you mean {}?", quoted(name))

@@ -54,6 +54,11 @@ impl<'a> Item<'a> {
         self.context.report.warning(&self.path, self.line, message.into(), hint.into());
     }
 
+    /// `Did you mean "echo"?`, or else the names there are.
+    pub(crate) fn suggest<'n>(&self, word: &str, names: impl Iterator<Item = &'n str> + Clone) -> String {
+        if self.context.report.is_full() { String::new() } else { did_you_mean(word, names) }
+    }
+
     fn wrong_kind(&self, expected: &str, hint: impl Into<String>) {
         self.problem(format!("expected {expected}, found {}", self.node.value.kind()), hint);
     }
@@ -88,7 +93,7 @@ impl<'a> Item<'a> {
         let text = self.text()?;
         let chosen = choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         if chosen.is_none() {
-            let hint = did_you_mean(text, choices.iter().map(|(word, _)| *word));
+            let hint = self.suggest(text, choices.iter().map(|(word, _)| *word));
             self.problem(format!("{} is not known here", quoted(text)), hint);
         }
         chosen
@@ -192,7 +197,7 @@ impl<'a> Item<'a> {
         };
         for (key, item) in self.entries() {
             if !known.contains(&key) {
-                item.problem("the field is not known here", did_you_mean(key, known.iter().copied()));
+                item.problem("the field is not known here", item.suggest(key, known.iter().copied()));
             }
         }
         Some(Fields { item: self.clone(), entries })

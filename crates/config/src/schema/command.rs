@@ -2,15 +2,16 @@
 
 use agw_redis_commands::{Safety, lookup};
 
-use crate::problem::{did_you_mean, quoted};
+use crate::problem::quoted;
+use crate::reader::Item;
 
 /// Whether a grant may name this command, in lower case; if not, what is wrong and what to do.
-pub(super) fn check(name: &str, read_only: bool) -> Result<(), (String, String)> {
+pub(super) fn check(item: &Item<'_>, name: &str, read_only: bool) -> Result<(), (String, String)> {
     let Some(command) = lookup(name.as_bytes()) else {
         let names = agw_redis_commands::all().iter().map(|command| command.name);
         return Err((
             format!("{} is no Redis command that is known here", quoted(name)),
-            did_you_mean(name, names),
+            item.suggest(name, names),
         ));
     };
     if let Safety::Refused(reason) = command.safety {

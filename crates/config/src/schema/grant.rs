@@ -61,7 +61,7 @@ fn commands(fields: &Fields<'_>, read_only: bool) -> GrantedCommands {
     let mut named = Vec::new();
     for (item, text) in unique_texts(&item) {
         let name = text.to_ascii_lowercase();
-        if let Err((message, hint)) = command::check(&name, read_only) {
+        if let Err((message, hint)) = command::check(&item, &name, read_only) {
             item.problem(message, hint);
         }
         named.push(name);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::problem::{did_you_mean, quoted};
+use crate::problem::quoted;
 use crate::reader::{Fields, Item};
 use crate::tree::{Node, Value};
 
@@ -47,7 +47,7 @@ pub(super) fn check_name(item: &Item<'_>, name: &str) {
 /// Reports a reference to nothing. `kind` is what there should be: `cluster`.
 pub(super) fn check_reference(item: &Item<'_>, name: &str, kind: &str, known: &BTreeSet<String>) {
     if !known.contains(name) {
-        let hint = did_you_mean(name, known.iter().map(String::as_str));
+        let hint = item.suggest(name, known.iter().map(String::as_str));
         item.problem(format!("no {kind} is named {}", quoted(name)), hint);
     }
 }

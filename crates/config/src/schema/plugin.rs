@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::problem::{did_you_mean, quoted, quoted_path};
+use crate::problem::{quoted, quoted_path};
 use crate::reader::{Fields, Item};
 use crate::schema::name::{Mentions, Unique};
 use crate::snapshot::{FailurePolicy, ModuleSource, Plugin, PluginLimits, VmMode, VmPolicy};
@@ -79,7 +79,7 @@ fn module(item: &Item<'_>) -> Option<ModuleSource> {
     if field == "builtin" {
         let known = item.context.files.builtin_modules();
         if !known.contains(&text) {
-            let hint = did_you_mean(text, known.iter().copied());
+            let hint = item.suggest(text, known.iter().copied());
             item.problem(format!("no module {} is built in", quoted(text)), hint);
         }
         return Some(ModuleSource::Builtin(text.to_owned()));

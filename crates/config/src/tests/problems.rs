@@ -242,3 +242,23 @@ fn neighbours_that_contradict_each_other_are_refused() {
         ["agw.yaml:3: plugins[0].reload_backoff: max is less than base. Raise max, or lower base"]
     );
 }
+
+#[test]
+fn a_document_of_mistakes_ends_with_the_first_thousand() {
+    let route =
+        |index: usize| format!("- {{ name: r{index}, match: {{ path: /{index} }}, cluster: no{index} }}\n");
+    let cluster = |index: usize| format!("- {{ name: c{index}, builtin: ehco }}\n");
+    let routes: String = (0..5_000).map(route).collect();
+    let clusters: String = (0..5_000).map(cluster).collect();
+    let found = problems(&format!(
+        "version: 1\nlisteners: [{{ name: a, address: '[::1]:1' }}]\nroutes:\n{routes}clusters:\n{clusters}"
+    ));
+    assert_eq!(found.len(), 1001);
+    assert_eq!(found[0], "agw.yaml: document: there is more than these 1000. Correct these first");
+    assert!(
+        found[1].starts_with("agw.yaml:4: routes[0].cluster: no cluster is named \"no0\". "),
+        "{}",
+        found[1]
+    );
+    assert!(found[1000].starts_with("agw.yaml:1003: routes[999].cluster: "), "{}", found[1000]);
+}
