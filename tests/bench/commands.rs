@@ -86,6 +86,8 @@ pub(crate) fn text(calls: &BTreeMap<String, f64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::Measured;
+    use crate::results::sample::{measured, results};
 
     #[test]
     fn commands_are_counted_and_what_serves_the_connection_is_not() {
@@ -97,6 +99,36 @@ mod tests {
         let calls: Vec<_> = parse(info).into_iter().collect();
         assert_eq!(calls, [("incr".to_owned(), 7), ("xgroup|create".to_owned(), 3)]);
         assert!(parse("").is_empty());
+    }
+
+    fn asked(subject: &str, round: usize, calls: &[(&str, u64)]) -> Measured {
+        let redis_commands = calls.iter().map(|(name, calls)| ((*name).to_owned(), *calls)).collect();
+        Measured { redis_commands, ..measured(subject, round, 1.0, 1.0) }
+    }
+
+    #[test]
+    fn calls_are_counted_per_request_over_all_rounds() {
+        let rounds =
+            vec![asked("x", 1, &[("incr", 1000)]), asked("x", 2, &[("incr", 1000), ("expire", 500)])];
+        let calls: Vec<_> = per_request(&results(rounds), "x").into_iter().collect();
+        assert_eq!(calls, [("expire".to_owned(), 0.25), ("incr".to_owned(), 1.0)]);
+    }
+
+    #[test]
+    fn sides_that_ask_for_different_things_are_not_compared() {
+        let [ours, theirs] = COMPARED;
+        let against = |calls: &[(&str, u64)]| {
+            compare(&results(vec![
+                asked(ours, 1, &[("incr", 1000), ("pttl", 1000)]),
+                asked(theirs, 1, calls),
+            ]))
+        };
+        assert!(against(&[("incr", 1000), ("pttl", 1000)]).is_ok());
+        assert!(against(&[("incr", 1001), ("pttl", 1000)]).is_ok());
+        let error = against(&[("incr", 1000)]).expect_err("one lacks a command");
+        assert!(error.to_string().contains("incr 1.000, pttl 1.000 against incr 1.000"), "{error:#}");
+        assert!(against(&[("incr", 1000), ("pttl", 1000), ("expire", 20)]).is_err());
+        assert!(against(&[]).is_ok(), "one that did not run has nothing to compare");
     }
 
     #[test]

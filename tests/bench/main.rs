@@ -123,14 +123,27 @@ fn measure(options: &Options) -> Result<Results> {
 }
 
 fn settings(options: &Options) -> Settings {
+    let mut connections: Vec<usize> = Vec::new();
+    for number in options.connections.iter().copied().map(usize::from) {
+        // Twice the same would count each round twice.
+        if !connections.contains(&number) {
+            connections.push(number);
+        }
+    }
+    if options.part == Part::RedisLatency {
+        connections.truncate(1);
+    }
     Settings {
         rounds: options.rounds.into(),
         duration_seconds: options.duration.as_secs_f64(),
         warmup_seconds: options.warmup.as_secs_f64(),
-        connections: options.connections.iter().copied().map(usize::from).collect(),
+        connections,
         keys: KEYS,
         upstream: format!("{:?}", options.upstream).to_lowercase(),
-        profile: std::env::var("AGW_TEST_PROFILE").unwrap_or_else(|_| "dev".to_owned()),
+        profile: match std::env::var_os("AGW_TEST_BIN") {
+            Some(_) => "of a given binary".to_owned(),
+            None => std::env::var("AGW_TEST_PROFILE").unwrap_or_else(|_| "dev".to_owned()),
+        },
     }
 }
 

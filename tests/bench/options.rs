@@ -85,7 +85,12 @@ impl Options {
         } else if self.only.is_empty() {
             SUBJECTS.to_vec()
         } else {
-            self.only.iter().map(|name| Subject::named(name)).collect::<Result<_>>()?
+            for name in &self.only {
+                Subject::named(name)?;
+            }
+            // Each once, in the order of the table.
+            let named = |subject: &&Subject| self.only.iter().any(|name| name == subject.name);
+            SUBJECTS.iter().filter(named).copied().collect()
         };
         let (left_out, wanted): (Vec<_>, Vec<_>) = named
             .into_iter()
@@ -164,6 +169,8 @@ mod tests {
         assert_eq!(run.len() + left_out.len(), SUBJECTS.len());
         assert!(options("--only nginx --without nginx --upstream own").subjects().is_err());
         assert!(options("--only nobody --upstream own").subjects().is_err());
+        let (twice, _) = options("--only agw-filter,agw,agw --upstream own").subjects()?;
+        assert_eq!(twice.iter().map(|subject| subject.name).collect::<Vec<_>>(), ["agw", "agw-filter"]);
         Ok(())
     }
 

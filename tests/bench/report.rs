@@ -223,6 +223,36 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::Invalid;
+    use crate::results::sample::{measured, results};
+
+    #[test]
+    fn a_report_says_what_was_left_out_made_again_or_disturbed() {
+        let mut results = results(vec![measured("agw", 1, 10.0, 5.0), measured("agw", 2, 12.0, 7.0)]);
+        let quiet = report(&results, Format::Markdown);
+        assert!(
+            quiet.contains("| agw     | 6 (5..7)") && quiet.contains("| 11.00 (10.00..12.00) |"),
+            "{quiet}"
+        );
+        assert!(!quiet.contains("NOT QUIET") && !quiet.contains("Left out"), "{quiet}");
+
+        results.measured[1].elsewhere = 0.5;
+        results.left_out.insert("envoy".to_owned(), "--without envoy".to_owned());
+        let reason = "1 time-outs".to_owned();
+        results.invalid.push(Invalid { subject: "agw".to_owned(), connections: 64, round: 1, reason });
+        let quantiles = Quantiles { p50: 1.0, p99: 2.0 };
+        let round = Round { direct: quantiles, with: quantiles, ..Round::default() };
+        results.latency = Some(Latency { rate: 5.0, peak: 10.0, connections: 64, rounds: vec![round] });
+        let text = report(&results, Format::Terminal);
+        for said in [
+            "took up to 50 %",
+            "Left out: envoy (--without envoy)",
+            "1 rounds were invalid",
+            "5 requests/s, half",
+        ] {
+            assert!(text.contains(said), "{said}: {text}");
+        }
+    }
 
     #[test]
     fn a_table_is_aligned_for_people_and_piped_for_markdown() {

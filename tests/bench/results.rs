@@ -125,6 +125,52 @@ impl Spread {
     }
 }
 
+/// Results as tests need them.
+#[cfg(test)]
+pub(crate) mod sample {
+    use super::*;
+
+    /// Of 64 connections, with this CPU time per request.
+    pub(crate) fn measured(subject: &str, round: usize, cpu: f64, per_second: f64) -> Measured {
+        Measured {
+            subject: subject.to_owned(),
+            connections: 64,
+            round,
+            requests: 1000,
+            requests_per_second: per_second,
+            p50_us: 1.0,
+            p99_us: 2.0,
+            cpu_us: CpuPerRequest { subject: cpu, ..CpuPerRequest::default() },
+            peak_memory_bytes: 1,
+            redis_commands: BTreeMap::new(),
+            all_requests: 1000,
+            elsewhere: 0.0,
+        }
+    }
+
+    /// At 64 connections.
+    pub(crate) fn results(measured: Vec<Measured>) -> Results {
+        Results {
+            format: 1,
+            machine: crate::machine::Machine::look(&[]),
+            settings: Settings {
+                rounds: 3,
+                duration_seconds: 1.0,
+                warmup_seconds: 0.0,
+                connections: vec![64],
+                keys: 10,
+                upstream: "nginx".to_owned(),
+                profile: "dev".to_owned(),
+            },
+            left_out: BTreeMap::new(),
+            measured,
+            invalid: Vec::new(),
+            latency: None,
+            verdicts: Vec::new(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
