@@ -59,6 +59,44 @@ async fn a_request_without_connection_waits_for_the_one_in_use() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_dropped_in_whatever_state_gives_its_places_back() {
+    local(async {
+        let limits =
+            ClusterLimits { connections_max: 1, pending_max: 1, requests_max: 2, ..ClusterLimits::default() };
+        let upstream = limited(&serve(|_| answer(200, "ok")).await, limits);
+        // Dropped after each number of polls: before a connection, while it is made, while the head is waited for.
+        for polls in 0..8 {
+            let tries = Tries::default();
+            let mut sending = Box::pin(upstream.send(get(), plan(&tries)));
+            for _ in 0..polls {
+                if poll_once(sending.as_mut()).await {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        let tries = Tries::default();
+        let held = upstream.send(get(), plan(&tries)).await.unwrap();
+        // This one waits for a connection; then it is gone, and another may wait in its place.
+        let mut waits = Box::pin(ask(&upstream, None));
+        assert!(!poll_once(waits.as_mut()).await);
+        assert!(metric(&upstream, r#"agw_upstream_pending{cluster="c"} 1"#));
+        drop(waits);
+        assert!(metric(&upstream, r#"agw_upstream_pending{cluster="c"} 0"#));
+        let mut waits = Box::pin(ask(&upstream, None));
+        assert!(!poll_once(waits.as_mut()).await);
+        drop(held);
+        assert_eq!(waits.await.unwrap().1, "ok");
+    })
+    .await;
+}
+
+/// Polls once. Returns whether that was enough.
+async fn poll_once<F: Future>(mut future: std::pin::Pin<&mut F>) -> bool {
+    std::future::poll_fn(|cx| std::task::Poll::Ready(future.as_mut().poll(cx).is_ready())).await
+}
+
+#[tokio::test]
 async fn an_idle_connection_makes_way_for_another_endpoint() {
     local(async {
         let (a, b) = (serve(|_| answer(200, "a")).await, serve(|_| answer(200, "b")).await);

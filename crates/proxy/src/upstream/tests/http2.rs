@@ -195,6 +195,35 @@ async fn more_requests_than_the_peer_allows_streams_open_another_connection() {
 }
 
 #[tokio::test]
+async fn an_idle_connection_is_closed_and_one_in_use_is_not() {
+    local(async {
+        let (listener, address) = listen().await;
+        tokio::task::spawn_local(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            serve(stream, Rc::default()).await;
+        });
+        let idle_timeout = Duration::from_secs(5);
+        let upstream =
+            start(Cluster { protocol: UpstreamProtocol::Http2, idle_timeout, ..cluster(&[&address]) });
+        let tries = Tries::default();
+        let sent = upstream.send(get(), plan(&tries)).await.unwrap();
+        let later = Instant::now() + Duration::from_secs(60);
+        upstream.reap(later);
+        assert_eq!(upstream.idle(), 1, "a stream is open");
+        drop(sent);
+        upstream.reap(Instant::now());
+        assert_eq!(upstream.idle(), 1, "it is idle, but not for long");
+        upstream.reap(later);
+        assert_eq!(upstream.idle(), 0);
+        // Its tasks notice in their next turn, and the socket is closed.
+        while !metric(&upstream, r#"agw_upstream_connections{cluster="c"} 0"#) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_peer_that_is_no_http2_server_is_an_error() {
     local(async {
         let (listener, address) = listen().await;
