@@ -73,7 +73,9 @@ async fn each_request_has_one_line_however_it_ended() {
     assert!(answer(ask(address, &format!("GET /none HTTP/1.1\r\n{close}"))).contains("404 Not Found"));
     assert!(answer(ask(address, "GET / HTTP/9.9\r\n\r\n")).contains("400 Bad Request"));
     let left = ask(address, &format!("GET /stuck/left HTTP/1.1\r\n{close}"));
-    let _first = stuck.accept().unwrap();
+    let (mut first, _) = stuck.accept().unwrap();
+    // Only now has it been sent for certain.
+    first.read_exact(&mut [0]).unwrap();
     drop(left);
     let drained = ask(address, &format!("GET /stuck/drained HTTP/1.1\r\n{close}"));
     let _second = stuck.accept().unwrap();
