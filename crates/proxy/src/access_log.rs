@@ -39,6 +39,9 @@ pub(crate) struct Entry<'a> {
     /// How often an endpoint was tried.
     pub(crate) attempts: u32,
     pub(crate) request_id: &'a str,
+    /// Of `traceparent`; empty if the head could not be read.
+    pub(crate) trace_id: &'a str,
+    /// The client; its port is 0 if it came through a trusted proxy.
     pub(crate) source: SocketAddr,
 }
 
@@ -260,6 +263,7 @@ mod tests {
             upstream: None,
             attempts: 1,
             request_id: "id",
+            trace_id: "",
             source: ([127, 0, 0, 1], 9).into(),
         }
     }

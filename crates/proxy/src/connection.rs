@@ -17,8 +17,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use agw_wasm::ConnectionTls;
-use http::HeaderValue;
-use http::uri::Scheme;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -27,7 +25,7 @@ pub(crate) use self::entrance::Entrance;
 use self::handshake::handshake;
 use self::stop::StopWatch;
 use self::stream::ClientStream;
-use crate::head;
+use crate::head::Peer;
 use crate::worker::Worker;
 
 /// What the exchanges of one connection share.
@@ -40,8 +38,8 @@ pub(crate) struct Connection {
     pub(crate) local: SocketAddr,
     /// `None` is plaintext.
     pub(crate) tls: Option<Arc<ConnectionTls>>,
-    /// The peer, as `x-forwarded-for` names it.
-    pub(crate) forwarded_for: HeaderValue,
+    /// What the listener's policy says of the peer.
+    pub(crate) introduction: Peer,
     /// Why the gateway closes it with all its streams, once it does.
     cut: Cell<Option<Cut>>,
 }
@@ -99,7 +97,7 @@ impl Connection {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         Connection {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            forwarded_for: head::forwarded_for(peer),
+            introduction: Peer::new(peer, &entrance.listener),
             cut: Cell::new(None),
             worker,
             entrance,
@@ -107,11 +105,6 @@ impl Connection {
             local,
             tls,
         }
-    }
-
-    /// What the client spoke, as URLs name it.
-    pub(crate) fn scheme(&self) -> Scheme {
-        if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP }
     }
 
     /// Why the gateway closed it, if it did.

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use agw_wasm::ResponseHead;
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
@@ -25,7 +25,7 @@ use crate::action::Forwarding;
 use crate::body::{Fault, Meter, RequestBody, ResponseBody, ResponseSource};
 use crate::chain::Chain;
 use crate::connection::{Clock, Connection, Cut, after};
-use crate::head;
+use crate::head::{self, Arrived, Client, TraceId};
 use crate::limits::REPLY_GRACE;
 use crate::reply::{self, Problem, Reply};
 use crate::router::Asked;
@@ -51,6 +51,8 @@ pub(crate) struct Exchange {
     /// As the client sent it, if it could be read.
     path: Option<PathAndQuery>,
     request_id: HeaderValue,
+    trace: TraceId,
+    client: Client,
     started: SystemTime,
     started_at: Instant,
     deadline: Instant,
@@ -99,17 +101,12 @@ pub(crate) async fn serve(
     }
     let mut arrived = match head::arrive(parts, exchange.connection.local) {
         Ok(arrived) => arrived,
-        Err(problem) => return Ok(exchange.answer(problem)),
+        Err(turned) => return Ok(exchange.answer(turned)),
     };
-    exchange.request_id = head::settle_request_id(&mut arrived.headers);
-    head::add_forwarded(
-        &mut arrived.headers,
-        &exchange.connection.forwarded_for,
-        exchange.connection.tls.is_some(),
-    );
+    exchange.introduce(&mut arrived);
 
     let generation = exchange.connection.worker.generation();
-    let host = arrived.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+    let host = arrived.headers.get(HOST).and_then(|host| host.to_str().ok());
     let (method, path, headers) = (&arrived.method, &arrived.path, &arrived.headers);
     let Some(route) = generation.find(Asked { authority: host, method, path, headers }) else {
         return Ok(exchange.answer(reply::ROUTE_NOT_FOUND));
@@ -148,7 +145,10 @@ impl Exchange {
     ) -> Box<Self> {
         clock.exchange_begins();
         let started_at = Instant::now();
+        let client = connection.introduction.client();
         Box::new(Exchange {
+            client,
+            trace: TraceId::default(),
             connection,
             clock,
             route: None,
@@ -168,6 +168,16 @@ impl Exchange {
             tries: Tries::default(),
             settled: false,
         })
+    }
+
+    /// Finds out who asks, and writes what upstreams are told of it.
+    fn introduce(&mut self, arrived: &mut Arrived) {
+        let Arrived { headers, found, .. } = arrived;
+        if let Some(host) = headers.get(HOST).cloned() {
+            self.client = self.connection.introduction.introduce(headers, *found, &host);
+        }
+        self.request_id = head::settle_request_id(headers);
+        self.trace = head::settle_trace(headers, *found);
     }
 
     fn take_route(&mut self, route: &Rc<RouteState>) {
@@ -234,7 +244,7 @@ impl Exchange {
             return Err(reply::UPSTREAM_PROTOCOL_ERROR.into());
         }
         let mut head = ResponseHead { status: parts.status, headers: parts.headers };
-        head::strip_hop_by_hop(&mut head.headers);
+        head::strip_response(&mut head.headers).map_err(|_| reply::UPSTREAM_PROTOCOL_ERROR)?;
         Ok((head, ResponseSource::Upstream { incoming, lease: Some(lease) }))
     }
 
@@ -363,7 +373,8 @@ impl Drop for Exchange {
             upstream: self.tries.peer(),
             attempts: self.tries.count(),
             request_id: self.request_id.to_str().unwrap_or_default(),
-            source: self.connection.peer,
+            trace_id: self.trace.as_str(),
+            source: self.client.address,
         });
         self.clock.exchange_ends(now);
     }

@@ -1,25 +1,22 @@
 //! Rules for heads: which requests are taken, and what is stripped, kept or added on the way.
 
-use std::net::{IpAddr, SocketAddr};
+mod hop;
+mod peer;
+mod trace;
 
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, Entry, HOST, HeaderMap, HeaderName, HeaderValue,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
-};
+use std::net::SocketAddr;
+
+use agw_wasm::ResponseHead;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, MAX_FORWARDS};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, StatusCode, Uri, Version};
 
-use crate::limits::REQUEST_ID_BYTES_MAX;
-use crate::reply::{self, Problem};
-
-/// Of which a proxy speaks only for its own hop.
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-/// Follows a request through every system.
-pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) use self::hop::{Found, strip_hop_by_hop, strip_request, strip_response, strip_trailers};
+pub(crate) use self::peer::{Client, Peer};
+pub(crate) use self::trace::{TraceId, settle_request_id, settle_trace};
+use crate::reply::{self, Problem, Reply};
 
 /// A request's head as it arrived: checked, in origin form, without hop-by-hop headers.
 #[derive(Debug)]
@@ -29,18 +26,97 @@ pub(crate) struct Arrived {
     pub(crate) version: Version,
     /// `Host` is in it, and holds the authority, whatever the form of the target was.
     pub(crate) headers: HeaderMap,
+    /// What was in the headers before they were stripped.
+    pub(crate) found: Found,
+}
+
+/// Why a request goes no further.
+#[derive(Debug)]
+pub(crate) enum Turned {
+    /// It is not taken.
+    Refused(Problem),
+    /// It asks for the gateway itself, and is welcome: `OPTIONS *`, or one that may not be forwarded.
+    Options,
+}
+
+impl From<Problem> for Turned {
+    fn from(problem: Problem) -> Self {
+        Turned::Refused(problem)
+    }
+}
+
+impl From<Turned> for Reply {
+    fn from(turned: Turned) -> Self {
+        match turned {
+            Turned::Refused(problem) => problem.into(),
+            Turned::Options => {
+                let headers = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from_static("0"))]);
+                let head = ResponseHead { status: StatusCode::OK, headers };
+                let (details, flags) = ("options_answered".into(), "");
+                Reply { head, details, flags, body: Bytes::new(), failure: false, close: false }
+            }
+        }
+    }
 }
 
 /// Checks and cleans a request's head.
 ///
 /// # Errors
-/// What to answer to a target or `Host` that the gateway does not take.
-pub(crate) fn arrive(parts: Parts, local: SocketAddr) -> Result<Arrived, Problem> {
+/// What to answer to a request that the gateway does not take, or takes for itself.
+pub(crate) fn arrive(parts: Parts, local: SocketAddr) -> Result<Arrived, Turned> {
     let Parts { method, uri, version, mut headers, .. } = parts;
     let path = target(&method, &uri)?;
+    let found = Found::search(&headers);
+    if found.has(Found::CHECKED) {
+        check_found(&method, version, &mut headers, found)?;
+    }
     settle_host(uri.authority(), version, &mut headers, local)?;
-    strip_request(&mut headers);
-    Ok(Arrived { method, path, version, headers })
+    hop::strip_found_request(&mut headers, found);
+    Ok(Arrived { method, path, version, headers, found })
+}
+
+/// Looks at the headers that may forbid to forward the request.
+#[cold]
+fn check_found(
+    method: &Method,
+    version: Version,
+    headers: &mut HeaderMap,
+    found: Found,
+) -> Result<(), Turned> {
+    // hyper has seen to it that `chunked` is the last coding. What is below it would go upstream as content.
+    if found.has(Found::TRANSFER_ENCODING) && !hop::is_chunked_only(headers) {
+        return Err(TRANSFER_CODING.into());
+    }
+    if found.has(Found::EXPECT) && version != Version::HTTP_10 {
+        let mut values = headers.get_all(EXPECT).iter();
+        if !values.all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+            return Err(EXPECTATION.into());
+        }
+    }
+    if found.has(Found::MAX_FORWARDS) && matches!(*method, Method::OPTIONS | Method::TRACE) {
+        count_down(method, headers)?;
+    }
+    Ok(())
+}
+
+/// One hop less of `Max-Forwards`; at 0 the gateway is who is asked (RFC 9110, 7.6.2).
+fn count_down(method: &Method, headers: &mut HeaderMap) -> Result<(), Turned> {
+    let mut values = headers.get_all(MAX_FORWARDS).iter();
+    let value = values.next().filter(|_| values.next().is_none()).map(HeaderValue::as_bytes);
+    let digits = value.filter(|value| !value.is_empty() && value.iter().all(u8::is_ascii_digit));
+    let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
+    let Some(digits) = digits else {
+        return Err(bad_request("max_forwards_not_valid", "the Max-Forwards header is not a number").into());
+    };
+    // A number that is too large for us has hops enough.
+    match digits.parse().unwrap_or(u32::MAX).checked_sub(1) {
+        Some(left) => {
+            headers.insert(MAX_FORWARDS, HeaderValue::from(left));
+            Ok(())
+        }
+        None if *method == Method::OPTIONS => Err(Turned::Options),
+        None => Err(TRACE_HERE.into()),
+    }
 }
 
 /// Makes a head of HTTP/2 one that HTTP/1.1 can carry.
@@ -65,34 +141,36 @@ pub(crate) fn settle_http2(parts: &mut Parts, headers_max: usize) -> Result<(), 
 }
 
 /// The path of an origin-form or absolute-form target.
-fn target(method: &Method, uri: &Uri) -> Result<PathAndQuery, Problem> {
+fn target(method: &Method, uri: &Uri) -> Result<PathAndQuery, Turned> {
     if *method == Method::CONNECT {
-        return Err(Problem::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "connect_not_supported",
-            "CONNECT is not supported",
-        ));
+        return Err(CONNECT.into());
     }
     if let Some(scheme) = uri.scheme()
         && *scheme != Scheme::HTTP
         && *scheme != Scheme::HTTPS
     {
-        return Err(bad_request("target_scheme_not_http", "the target's scheme is neither http nor https"));
+        let what = "the target's scheme is neither http nor https";
+        return Err(bad_request("target_scheme_not_http", what).into());
     }
-    match uri.path_and_query() {
+    let path = match uri.path_and_query() {
         Some(path) if path.as_str() == "*" => {
-            let status = StatusCode::NOT_IMPLEMENTED;
-            Err(Problem::new(status, "asterisk_target_not_supported", "a target of * is not supported"))
+            return Err(if *method == Method::OPTIONS { Turned::Options } else { TARGET.into() });
         }
-        Some(path) if path.as_str().starts_with('/') => Ok(path.clone()),
+        Some(path) if path.as_str().starts_with('/') => path.clone(),
         // `http://host?query` has an empty path, which stands for `/`.
         Some(path) if uri.scheme().is_some() => {
-            let full = format!("/{}", path.as_str());
-            PathAndQuery::try_from(full)
-                .map_err(|_| bad_request("target_not_valid", "the target is not valid"))
+            PathAndQuery::try_from(format!("/{}", path.as_str())).map_err(|_| TARGET)?
         }
-        _ => Err(bad_request("target_not_valid", "the target is neither a path nor an http URL")),
-    }
+        _ => return Err(TARGET.into()),
+    };
+    if has_dot_segment(path.path()) { Err(DOT_SEGMENT.into()) } else { Ok(path) }
+}
+
+/// Whether what filters made of a request's head can go out: its method is no tunnel, its path one that the gateway
+/// would have taken, its authority a host with or without port.
+pub(crate) fn may_go_out(method: &Method, path: &PathAndQuery, authority: &[u8]) -> bool {
+    let rooted = path.as_str().starts_with('/');
+    *method != Method::CONNECT && rooted && !has_dot_segment(path.path()) && is_authority(authority)
 }
 
 /// Whether one of the path's segments is `.` or `..`, in plain bytes or percent-encoded. The gateway and the upstream
@@ -179,127 +257,6 @@ fn is_authority(text: &[u8]) -> bool {
     !host.is_empty() && port_valid && (bracketed || host.iter().all(name))
 }
 
-/// Removes what concerns only the client's connection.
-pub(crate) fn strip_request(headers: &mut HeaderMap) {
-    // `TE: trailers` is the one part of TE that a proxy can promise too.
-    let trailers = headers.get(TE).is_some_and(|value| {
-        value
-            .as_bytes()
-            .split(|&byte| byte == b',')
-            .any(|part| part.trim_ascii().eq_ignore_ascii_case(b"trailers"))
-    });
-    strip_hop_by_hop(headers);
-    if trailers {
-        headers.insert(TE, HeaderValue::from_static("trailers"));
-    }
-    // The gateway's own server side answers it, when the body is first read.
-    headers.remove(EXPECT);
-}
-
-/// Removes what concerns only the upstream's connection.
-pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        strip_named_by_connection(headers);
-    }
-    for name in [
-        &TRANSFER_ENCODING,
-        &UPGRADE,
-        &TE,
-        &KEEP_ALIVE,
-        &PROXY_CONNECTION,
-        &PROXY_AUTHENTICATE,
-        &PROXY_AUTHORIZATION,
-    ] {
-        headers.remove(name);
-    }
-}
-
-/// Removes `Connection` and the headers it names, but for those that decide where the message ends or goes.
-#[cold]
-fn strip_named_by_connection(headers: &mut HeaderMap) {
-    let mut named = Vec::new();
-    for value in headers.get_all(CONNECTION) {
-        for part in value.as_bytes().split(|&byte| byte == b',') {
-            if let Ok(name) = HeaderName::from_bytes(part.trim_ascii()) {
-                named.push(name);
-            }
-        }
-    }
-    headers.remove(CONNECTION);
-    for name in named {
-        if name != HOST && name != CONTENT_LENGTH {
-            headers.remove(name);
-        }
-    }
-}
-
-/// Tells the upstream who asked: the peer at the end of `x-forwarded-for`, and the protocol it used.
-pub(crate) fn add_forwarded(headers: &mut HeaderMap, peer: &HeaderValue, secure: bool) {
-    match headers.entry(FORWARDED_FOR) {
-        Entry::Vacant(slot) => {
-            slot.insert(peer.clone());
-        }
-        Entry::Occupied(mut slot) => {
-            let mut list = Vec::new();
-            for value in slot.iter() {
-                list.extend_from_slice(value.as_bytes());
-                list.extend_from_slice(b", ");
-            }
-            list.extend_from_slice(peer.as_bytes());
-            // Bytes that were valid header values, joined by others, are one too.
-            slot.insert(HeaderValue::from_bytes(&list).unwrap_or_else(|_| peer.clone()));
-        }
-    }
-    // Never the client's word: an upstream trusts it when it decides about redirects and cookies.
-    let scheme = if secure { "https" } else { "http" };
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
-}
-
-/// The request's id: the client's if it is usable, a new one otherwise. Afterwards the headers hold it.
-pub(crate) fn settle_request_id(headers: &mut HeaderMap) -> HeaderValue {
-    match headers.entry(REQUEST_ID) {
-        Entry::Occupied(mut slot) => {
-            let kept = slot.get();
-            if slot.iter().count() == 1 && is_request_id(kept.as_bytes()) {
-                return kept.clone();
-            }
-            let made = new_request_id();
-            slot.insert(made.clone());
-            made
-        }
-        Entry::Vacant(slot) => slot.insert(new_request_id()).clone(),
-    }
-}
-
-fn is_request_id(bytes: &[u8]) -> bool {
-    (1..=REQUEST_ID_BYTES_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
-}
-
-/// A random UUID, version 4.
-fn new_request_id() -> HeaderValue {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let random = fastrand::u128(..) & !(0xf << 76) & !(0b11 << 62) | (0x4 << 76) | (0b10 << 62);
-    let mut text = [b'-'; 36];
-    let mut nibble = 128;
-    for (index, byte) in text.iter_mut().enumerate() {
-        if !matches!(index, 8 | 13 | 18 | 23) {
-            nibble -= 4;
-            *byte = HEX[(random >> nibble) as usize & 0xf];
-        }
-    }
-    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("none"))
-}
-
-/// The value that stands for `peer` in `x-forwarded-for`.
-pub(crate) fn forwarded_for(peer: SocketAddr) -> HeaderValue {
-    let address = match peer.ip() {
-        // A dual-stack listener shows IPv4 peers so; the other side expects the usual form.
-        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4),
-        v4 => v4,
-    };
-    header_value(&address.to_string())
-}
-
 /// `Content-Length` as a number; hyper has refused conflicting ones.
 pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
@@ -309,6 +266,32 @@ pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
 fn header_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
+
+const CONNECT: Problem =
+    Problem::new(StatusCode::NOT_IMPLEMENTED, "connect_not_supported", "CONNECT is not supported");
+const TARGET: Problem =
+    Problem::new(StatusCode::BAD_REQUEST, "target_not_valid", "the target is neither a path nor an http URL");
+const DOT_SEGMENT: Problem = Problem::new(
+    StatusCode::BAD_REQUEST,
+    "path_not_normal",
+    "the path has . or .. as a segment; resolve it before sending",
+);
+const TRANSFER_CODING: Problem = Problem::new(
+    StatusCode::NOT_IMPLEMENTED,
+    "transfer_coding_not_supported",
+    "chunked is the only transfer coding that is supported",
+)
+.closing();
+const EXPECTATION: Problem = Problem::new(
+    StatusCode::EXPECTATION_FAILED,
+    "expectation_not_supported",
+    "100-continue is the only expectation that is supported",
+);
+const TRACE_HERE: Problem = Problem::new(
+    StatusCode::NOT_IMPLEMENTED,
+    "trace_not_supported",
+    "the gateway does not answer TRACE itself",
+);
 
 fn bad_request(details: &'static str, what: &'static str) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, details, what)

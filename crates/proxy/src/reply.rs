@@ -4,8 +4,10 @@ use std::borrow::Cow;
 
 use agw_wasm::{LocalReply, ResponseHead};
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRAILER};
 use http::{HeaderMap, StatusCode};
+
+use crate::head::strip_hop_by_hop;
 
 /// Details of replies that stand for a plugin that failed begin with this; no callback sees such a reply.
 const FAILURE_PREFIX: &str = "wasm_fail";
@@ -20,6 +22,8 @@ pub(crate) struct Problem {
     pub(crate) what: Cow<'static, str>,
     /// Envoy's flag for it, if there is one.
     pub(crate) flags: &'static str,
+    /// The rest of the request is not read, so the connection cannot go on.
+    pub(crate) close: bool,
 }
 
 /// A whole answer, made here.
@@ -37,7 +41,13 @@ pub(crate) struct Reply {
 
 impl Problem {
     pub(crate) const fn new(status: StatusCode, details: &'static str, what: &'static str) -> Self {
-        Problem { status, details: Cow::Borrowed(details), what: Cow::Borrowed(what), flags: "" }
+        let (details, what) = (Cow::Borrowed(details), Cow::Borrowed(what));
+        Problem { status, details, what, flags: "", close: false }
+    }
+
+    pub(crate) const fn closing(mut self) -> Self {
+        self.close = true;
+        self
     }
 
     pub(crate) const fn flagged(mut self, flags: &'static str) -> Self {
@@ -68,7 +78,7 @@ impl From<Problem> for Reply {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
         let head = ResponseHead { status: problem.status, headers };
-        let close = problem.status == StatusCode::PAYLOAD_TOO_LARGE;
+        let close = problem.close || problem.status == StatusCode::PAYLOAD_TOO_LARGE;
         Reply { head, details: problem.details, flags: problem.flags, body, failure: false, close }
     }
 }
@@ -78,9 +88,9 @@ impl From<LocalReply> for Reply {
     fn from(reply: LocalReply) -> Self {
         let LocalReply { status, details, mut headers, body } = reply;
         // Framing is the gateway's: a filter's word could not be kept.
-        headers.remove(TRANSFER_ENCODING);
+        strip_hop_by_hop(&mut headers);
         headers.remove(CONTENT_LENGTH);
-        headers.remove(CONNECTION);
+        headers.remove(TRAILER);
         if !body.is_empty() && !headers.contains_key(CONTENT_TYPE) {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         }
@@ -120,6 +130,12 @@ pub(crate) const TOO_MANY_HEADERS: Problem = Problem::new(
     StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
     "request_head_too_large",
     "the request has too many headers",
+);
+/// A filter made of the request what cannot be sent.
+pub(crate) const PLUGIN_REQUEST_NOT_VALID: Problem = Problem::new(
+    StatusCode::INTERNAL_SERVER_ERROR,
+    "plugin_request_not_valid",
+    "a plugin made a request that cannot be sent",
 );
 /// The request's body is over the route's limit.
 pub(crate) const REQUEST_TOO_LARGE: Problem =
@@ -202,9 +218,21 @@ mod tests {
 
     #[test]
     fn a_filter_cannot_break_the_framing() {
-        let reply = local(200, &[("content-length", "99"), ("transfer-encoding", "chunked")], "four");
-        assert_eq!(reply.head.headers[CONTENT_LENGTH], "4");
-        assert!(!reply.head.headers.contains_key(TRANSFER_ENCODING));
+        let breaking = [
+            ("content-length", "99"),
+            ("content-length", "98"),
+            ("transfer-encoding", "chunked"),
+            ("connection", "x-named, upgrade"),
+            ("x-named", "1"),
+            ("upgrade", "h2c"),
+            ("keep-alive", "timeout=1"),
+            ("trailer", "x"),
+        ];
+        let reply = local(200, &breaking, "four");
+        let mut names: Vec<_> = reply.head.headers.keys().map(|name| name.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["content-length", "content-type"]);
+        assert_eq!(reply.head.headers.get_all(CONTENT_LENGTH).iter().collect::<Vec<_>>(), ["4"]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use super::drive::{Piece, Pieces};
 use super::replay::ReplayBody;
 use super::{BodyError, Driven, Meter};
+use crate::head::strip_trailers;
 
 /// What goes upstream. Dropping it ends the reading of the client's body.
 #[derive(Debug)]
@@ -75,7 +76,7 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let RequestBody { kind, meter } = self.get_mut();
-        let polled = match kind {
+        let mut polled = match kind {
             Kind::Empty => return Poll::Ready(None),
             Kind::Whole(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::Plain { incoming, limit } => match Pin::new(incoming).poll_frame(cx) {
@@ -91,6 +92,11 @@ impl Body for RequestBody {
             Kind::Driven(driven) => driven.poll_next(cx),
             Kind::Replay(body) => return body.poll_next(cx),
         };
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            strip_trailers(trailers);
+        }
         if let (Poll::Ready(Some(Err(error))), Some(meter)) = (&polled, meter) {
             meter.fault.set(Some(error.fault()));
         }

@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use super::drive::{Piece, Pieces};
 use super::{BodyError, Driven, Fault};
 use crate::exchange::Exchange;
+use crate::head::strip_trailers;
 use crate::upstream::Lease;
 
 /// What goes to the client.
@@ -135,12 +136,15 @@ impl Body for ResponseBody {
             exchange.failed("reset_by_plugin", "");
             return Poll::Ready(Some(Err(BodyError::Interrupted)));
         }
-        let polled = match kind {
+        let mut polled = match kind {
             Kind::Plain(source) => source.poll_frame(cx),
             Kind::Driven(driven) => driven.poll_next(cx),
         };
-        match &polled {
-            Poll::Ready(Some(Ok(frame))) => exchange.sent(frame.data_ref().map_or(0, Bytes::len)),
+        match &mut polled {
+            Poll::Ready(Some(Ok(frame))) => match frame.trailers_mut() {
+                Some(trailers) => strip_trailers(trailers),
+                None => exchange.sent(frame.data_ref().map_or(0, Bytes::len)),
+            },
             Poll::Ready(Some(Err(error))) => {
                 tracing::debug!(error = error as &dyn std::error::Error, "response broken off");
                 match error.fault() {

@@ -27,7 +27,7 @@ use self::response::Answer;
 use super::{Exchange, Halt, Reset, body_halt, upstream_request};
 use crate::body::{Direction, First, RequestBody, RequestSource, ResponseBody, ResponseSource, drive};
 use crate::chain::Chain;
-use crate::head::{self, Arrived};
+use crate::head::{self, Arrived, Client};
 use crate::reply::{self, Problem};
 use crate::router::Asked;
 use crate::runtime::Generation;
@@ -38,7 +38,7 @@ pub(super) async fn run(
     arrived: Arrived,
     incoming: Incoming,
 ) -> Result<Response<ResponseBody>, Reset> {
-    let (request, version) = match request_head(arrived, exchange.connection.scheme()) {
+    let (request, version) = match request_head(arrived, &exchange.client) {
         Ok(taken) => taken,
         Err(problem) => return Ok(exchange.answer(problem)),
     };
@@ -62,12 +62,13 @@ pub(super) async fn run(
 }
 
 /// The head as filters see it: `Host` becomes the authority.
-fn request_head(arrived: Arrived, scheme: Scheme) -> Result<(RequestHead, http::Version), Problem> {
-    let Arrived { method, path, version, mut headers } = arrived;
+fn request_head(arrived: Arrived, client: &Client) -> Result<(RequestHead, http::Version), Problem> {
+    let Arrived { method, path, version, mut headers, .. } = arrived;
     let host = headers.remove(HOST).unwrap_or_else(|| HeaderValue::from_static(""));
     let authority = Authority::try_from(host.as_bytes()).map_err(|_| {
         Problem::new(StatusCode::BAD_REQUEST, "host_not_valid", "the Host header is not a host and port")
     })?;
+    let scheme = if client.scheme == "https" { Scheme::HTTPS } else { Scheme::HTTP };
     Ok((RequestHead { method, scheme, authority: Some(authority), path, headers }, version))
 }
 
@@ -87,6 +88,7 @@ impl Exchange {
         let heads = clock.before(deadline, heads).await;
         heads.unwrap_or_else(|| Err(reply::PLUGIN_PAUSE_TIMEOUT.into()))?;
         self.choose_again(generation, stream)?;
+        check_head(stream)?;
 
         let deadline = self.deadline;
         let body = clock.before(deadline, self.request_body(stream, incoming)).await;
@@ -179,7 +181,7 @@ impl Exchange {
         let none = || Arc::from("none");
         StreamInfo {
             connection_id: connection.id,
-            source: connection.peer,
+            source: self.client.address,
             destination: connection.local,
             tls: connection.tls.clone(),
             version,
@@ -206,6 +208,18 @@ impl Exchange {
 
     fn filters(&self) -> usize {
         self.chain.as_ref().map_or(0, |chain| chain.filters.len())
+    }
+}
+
+/// Refuses a head that filters made into one that no upstream should see.
+fn check_head(stream: &Stream) -> Result<(), Halt> {
+    let state = stream.state();
+    let RequestHead { method, path, authority, .. } = &state.request;
+    let authority = authority.as_ref().map_or("", Authority::as_str).as_bytes();
+    if head::may_go_out(method, path, authority) {
+        Ok(())
+    } else {
+        Err(reply::PLUGIN_REQUEST_NOT_VALID.into())
     }
 }
 

@@ -34,7 +34,7 @@ impl Exchange {
             Action::Redirect(redirection) => {
                 let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
                 let path = parts.uri.path_and_query().ok_or(reply::ROUTE_NOT_FOUND)?;
-                (redirection.answer("http", host, path)?, Bytes::new())
+                (redirection.answer(self.client.scheme, host, path)?, Bytes::new())
             }
             // A route that forwards has a cluster.
             Action::Forward(_) => return Err(reply::ROUTE_NOT_FOUND.into()),
@@ -45,7 +45,7 @@ impl Exchange {
     /// What the request is spread by, as a number.
     #[cold]
     pub(super) fn hash<B>(&self, forwarding: &Forwarding, request: &Request<B>) -> Option<u64> {
-        forwarding.key(request, self.connection.peer.ip()).map(|key| hash_of(&key))
+        forwarding.key(request, self.client.address.ip()).map(|key| hash_of(&key))
     }
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 
-fn request(method: &str, target: &str, headers: &[(&str, &str)]) -> Result<Arrived, Problem> {
+fn request(method: &str, target: &str, headers: &[(&str, &str)]) -> Result<Arrived, Turned> {
     let mut builder = http::Request::builder().method(method).uri(target);
     for (name, value) in headers {
         builder = builder.header(*name, *value);
@@ -11,7 +11,9 @@ fn request(method: &str, target: &str, headers: &[(&str, &str)]) -> Result<Arriv
 
 #[track_caller]
 fn refused(method: &str, target: &str, headers: &[(&str, &str)], status: u16, details: &str) {
-    let problem = request(method, target, headers).unwrap_err();
+    let Turned::Refused(problem) = request(method, target, headers).unwrap_err() else {
+        panic!("{method} {target} is answered");
+    };
     assert_eq!((problem.status.as_u16(), &*problem.details), (status, details));
 }
 
@@ -19,7 +21,8 @@ fn refused(method: &str, target: &str, headers: &[(&str, &str)], status: u16, de
 fn odd_targets_are_refused_with_a_reason() {
     let host = [("host", "a")];
     refused("CONNECT", "a:443", &host, 501, "connect_not_supported");
-    refused("OPTIONS", "*", &host, 501, "asterisk_target_not_supported");
+    refused("GET", "*", &host, 400, "target_not_valid");
+    assert!(matches!(request("OPTIONS", "*", &host), Err(Turned::Options)));
     refused("GET", "a.example", &host, 400, "target_not_valid");
     refused("GET", "ftp://a/", &host, 400, "target_scheme_not_http");
 }
@@ -91,42 +94,66 @@ fn hop_by_hop_headers_and_those_that_connection_names_stay_here() {
 }
 
 #[test]
-fn the_peer_is_appended_to_what_the_client_claims() {
-    let mut headers = HeaderMap::new();
-    headers.append(FORWARDED_FOR, HeaderValue::from_static("1.1.1.1"));
-    headers.append(FORWARDED_FOR, HeaderValue::from_static("2.2.2.2, 3.3.3.3"));
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
-    add_forwarded(&mut headers, &forwarded_for("[::ffff:10.0.0.1]:99".parse().unwrap()), false);
-    assert_eq!(headers.get_all(FORWARDED_FOR).iter().count(), 1);
-    assert_eq!(headers[FORWARDED_FOR], "1.1.1.1, 2.2.2.2, 3.3.3.3, 10.0.0.1");
-    assert_eq!(headers[FORWARDED_PROTO], "http");
-}
-
-#[test]
-fn a_usable_request_id_is_kept_and_any_other_replaced() {
-    let settle = |values: &[&[u8]]| {
-        let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(REQUEST_ID, HeaderValue::from_bytes(value).unwrap());
-        }
-        let id = settle_request_id(&mut headers);
-        assert_eq!(headers.get_all(REQUEST_ID).iter().collect::<Vec<_>>(), [&id]);
-        id
-    };
-    assert_eq!(settle(&[b"abc-1"]), "abc-1");
-    for bad in [&b""[..], b"a b", b"\xff", &[b'a'; 129]] {
-        assert_eq!(settle(&[bad]).len(), 36);
+fn a_path_with_dot_segments_is_refused() {
+    let host = [("host", "a")];
+    for path in
+        ["/.", "/..", "/a/../b", "/a/./b", "/a/..", "/%2e%2e/a", "/a/.%2E?x", "http://h/../a", "/a/%2e/"]
+    {
+        refused("GET", path, &host, 400, "path_not_normal");
     }
-    assert_eq!(settle(&[b"a", b"b"]).len(), 36);
+    for path in ["/.well-known/x", "/a/...", "/a..b/", "/..a", "/a/b?x=/../y", "/%2e%2f", "/%2x", "/a/%"] {
+        assert!(request("GET", path, &host).is_ok(), "{path}");
+    }
 }
 
 #[test]
-fn a_made_request_id_is_a_random_uuid() {
-    let made = new_request_id();
-    let text = made.to_str().unwrap();
-    let groups: Vec<_> = text.split('-').map(str::len).collect();
-    assert_eq!(groups, [8, 4, 4, 4, 12]);
-    assert_eq!(&text[14..15], "4");
-    assert!(matches!(&text[19..20], "8" | "9" | "a" | "b"), "{text}");
-    assert_ne!(made, new_request_id());
+fn only_chunked_may_stand_in_transfer_encoding() {
+    for coding in ["gzip, chunked", "chunked, chunked", "identity", "x"] {
+        let headers = [("host", "a"), ("transfer-encoding", coding)];
+        refused("POST", "/", &headers, 501, "transfer_coding_not_supported");
+    }
+    assert!(request("POST", "/", &[("host", "a"), ("transfer-encoding", "CHUNKED")]).is_ok());
+}
+
+#[test]
+fn an_expectation_other_than_100_continue_is_a_417() {
+    for value in ["200-ok", "", "100-continue, x"] {
+        refused("POST", "/", &[("host", "a"), ("expect", value)], 417, "expectation_not_supported");
+    }
+    let twice = [("host", "a"), ("expect", "100-continue"), ("expect", "x")];
+    refused("POST", "/", &twice, 417, "expectation_not_supported");
+    assert!(request("POST", "/", &[("host", "a"), ("expect", "100-Continue")]).is_ok());
+}
+
+#[test]
+fn max_forwards_counts_down_to_the_gateway() {
+    let with = |method, value| request(method, "/", &[("host", "a"), ("max-forwards", value)]);
+    let left = |method, value| with(method, value).unwrap().headers[MAX_FORWARDS].clone();
+    assert_eq!(left("OPTIONS", "3"), "2");
+    assert_eq!(left("TRACE", "1"), "0");
+    assert_eq!(left("GET", "0"), "0");
+    assert_eq!(left("TRACE", "99999999999999"), "4294967294");
+    assert!(matches!(with("OPTIONS", "0"), Err(Turned::Options)));
+    refused("TRACE", "/", &[("host", "a"), ("max-forwards", "0")], 501, "trace_not_supported");
+    for odd in ["", "x", "-1", "+1", "1.0"] {
+        refused("OPTIONS", "/", &[("host", "a"), ("max-forwards", odd)], 400, "max_forwards_not_valid");
+    }
+}
+
+#[test]
+fn what_filters_make_of_a_head_must_be_one() {
+    let go = |method: &str, path: &str, authority: &str| {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        may_go_out(&method, &path.parse().unwrap(), authority.as_bytes())
+    };
+    assert!(go("PATCH", "/a?b", "h:1"));
+    for (method, path, authority) in [
+        ("CONNECT", "/", "h"),
+        ("OPTIONS", "*", "h"),
+        ("GET", "/a/../b", "h"),
+        ("GET", "/", "a,b"),
+        ("GET", "/", ""),
+    ] {
+        assert!(!go(method, path, authority), "{method} {path} {authority}");
+    }
 }

@@ -37,7 +37,8 @@ impl Guest {
     fn text(&mut self, text: &str) -> String {
         let at = self.next;
         self.next += text.len();
-        self.data.push_str(&format!("(data (i32.const {at}) \"{text}\")\n"));
+        let escaped: String = text.bytes().map(|byte| format!("\\{byte:02x}")).collect();
+        self.data.push_str(&format!("(data (i32.const {at}) \"{escaped}\")\n"));
         format!("(i32.const {at}) (i32.const {})", text.len())
     }
 

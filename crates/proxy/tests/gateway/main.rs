@@ -6,6 +6,7 @@
 mod filters;
 mod guests;
 mod h2;
+mod http;
 mod plain;
 mod routing;
 mod support;

@@ -210,7 +210,7 @@ async fn the_upstream_learns_who_asked_and_the_client_gets_the_answer() {
     for line in [
         "host: shop.example:81",
         "x-request-id: abc",
-        "x-forwarded-for: 9.9.9.9, 127.0.0.1",
+        "x-forwarded-for: 127.0.0.1",
         "x-forwarded-proto: http",
     ] {
         assert!(seen.lines().any(|l| l == line), "no `{line}` in {seen}");

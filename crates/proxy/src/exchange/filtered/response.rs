@@ -179,11 +179,24 @@ impl Exchange {
         let bodiless = self.method == Method::HEAD || head.status == StatusCode::NOT_MODIFIED;
         match outgoing {
             // The length that the body would have had is the upstream's to tell.
-            Outgoing::Source(source) if source.is_end() && bodiless => {}
+            Outgoing::Source(source) if source.is_end() && bodiless => keep_one_length(&mut head.headers),
             Outgoing::Source(source) => frame(&mut head.headers, source.known_length()),
             Outgoing::Driven(_) => frame(&mut head.headers, None),
         }
         head
+    }
+}
+
+/// Of a length that frames nothing, only what the client could also read as one stays.
+fn keep_one_length(headers: &mut HeaderMap) {
+    let mut values = headers.get_all(CONTENT_LENGTH).iter();
+    let digits = |value: &HeaderValue| {
+        let bytes = value.as_bytes();
+        (1..=19).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_digit)
+    };
+    let fine = values.next().is_none_or(digits) && values.next().is_none();
+    if !fine {
+        headers.remove(CONTENT_LENGTH);
     }
 }
 
