@@ -5,6 +5,7 @@ mod admin;
 mod backoff;
 mod check;
 mod clients;
+mod hand_over;
 mod limits;
 mod misbehave;
 mod raw;

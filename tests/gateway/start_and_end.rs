@@ -75,8 +75,9 @@ async fn sigterm_lets_requests_finish_and_takes_no_new_connection() -> Result<()
     assert_eq!(read_all(&mut idle).await?, "", "a connection without a request is closed");
     let end = Instant::now() + Duration::from_secs(20);
     while let Ok(mut late) = send(address, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await {
-        // Whoever got into the kernel's queue before the socket closed is not served either.
-        ensure!(read_all(&mut late).await.unwrap_or_default().is_empty(), "a new request was served");
+        // Whoever got into the kernel's queue before the socket closed is served, once.
+        let answer = read_all(&mut late).await.unwrap_or_default();
+        ensure!(answer.is_empty() || answer.contains("connection: close"), "{answer}");
         if Instant::now() > end {
             bail!("connections are still taken");
         }

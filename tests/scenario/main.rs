@@ -3,7 +3,10 @@
 
 #![expect(clippy::print_stdout, reason = "figures are its output")]
 
+mod hand_over;
 mod held;
+mod holder;
+mod idle_and_slow;
 mod outage;
 mod shared_limit;
 mod stopped;
@@ -38,11 +41,21 @@ const SCENARIOS: &[(&str, &str, Scenario)] = &[
     ),
     ("outage", "Redis killed under load and started again 10 s later", outage::run),
     ("stopped", "Redis stopped (SIGSTOP) under load: the deadline holds", stopped::run),
+    ("hand-over", "100,000 requests while one process after the other takes over", hand_over::run),
+    (
+        "idle-and-slow",
+        "10,000 idle connections and 1,000 slow clients beside 64 that work",
+        idle_and_slow::run,
+    ),
     ("held", "1,000 requests inside a Redis call at once", held::run),
 ];
 
 fn main() -> Result<ExitCode> {
     let named: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((holder::WORD, rest)) = named.split_first().map(|(word, rest)| (word.as_str(), rest)) {
+        raise_open_files()?;
+        return holder::run(rest);
+    }
     if named.is_empty() {
         for (name, about, _) in SCENARIOS {
             println!("{name:13} {about}");

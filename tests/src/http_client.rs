@@ -128,7 +128,10 @@ impl Client {
         };
         connection.ready().await?;
         let response = connection.send_request(request).await?;
-        self.connection = Some(connection);
+        let ends = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"close");
+        if !response.headers().get(http::header::CONNECTION).is_some_and(ends) {
+            self.connection = Some(connection);
+        }
         Ok(response)
     }
 }

@@ -38,6 +38,9 @@ const ENDPOINTS: [&str; 6] = ["/livez", "/readyz", "/metrics", "/v1/config", "/v
 pub(crate) struct Admin {
     address: SocketAddr,
     state: Arc<State>,
+    /// A second handle, for a successor; gone once the port is released.
+    socket: Option<std::net::TcpListener>,
+    release: CancellationToken,
     stop: CancellationToken,
     server: JoinHandle<()>,
 }
@@ -84,21 +87,52 @@ impl View {
 }
 
 impl Admin {
-    /// Binds and serves, until stopped.
+    /// Binds, unless the socket is inherited.
     ///
     /// # Errors
     /// An address that cannot be bound.
-    pub(crate) async fn start(address: SocketAddr, metrics: Arc<Metrics>) -> Result<Self> {
-        let listener = TcpListener::bind(address).await;
-        let listener = listener.with_context(|| format!("bind the admin port {address} (--admin)"))?;
-        let address = listener.local_addr().context("read the admin port's address")?;
+    pub(crate) async fn bind(
+        address: SocketAddr,
+        inherited: Option<std::net::TcpListener>,
+    ) -> Result<std::net::TcpListener> {
+        let ours = |socket: &std::net::TcpListener| socket.local_addr().is_ok_and(|theirs| theirs == address);
+        if let Some(socket) = inherited.filter(ours) {
+            return Ok(socket);
+        }
+        let socket = TcpListener::bind(address).await.and_then(TcpListener::into_std);
+        socket.with_context(|| format!("bind the admin port {address} (--admin)"))
+    }
+
+    /// Serves on a socket, until stopped.
+    ///
+    /// # Errors
+    /// A socket that the system refuses to serve.
+    pub(crate) fn start(socket: std::net::TcpListener, metrics: Arc<Metrics>) -> Result<Self> {
+        let address = socket.local_addr().context("read the admin port's address")?;
         if !address.ip().is_loopback() {
             tracing::warn!(%address, "the admin port has no access control and is not on loopback");
         }
+        socket.set_nonblocking(true).context("prepare the admin port")?;
+        let second = socket.try_clone().context("copy the admin port's socket")?;
+        let listener = TcpListener::from_std(socket).context("serve the admin port")?;
         let state = Arc::new(State { metrics, stage: RwLock::new(Stage::Starting) });
-        let stop = CancellationToken::new();
-        let server = tokio::spawn(serve(listener, state.clone(), stop.clone()));
-        Ok(Admin { address, state, stop, server })
+        let (release, stop) = (CancellationToken::new(), CancellationToken::new());
+        let server = tokio::spawn(serve(listener, state.clone(), release.clone(), stop.clone()));
+        Ok(Admin { address, state, socket: Some(second), release, stop, server })
+    }
+
+    /// A handle of the socket, for a successor.
+    ///
+    /// # Errors
+    /// When the process has no file descriptors left.
+    pub(crate) fn socket(&self) -> std::io::Result<Option<std::net::TcpListener>> {
+        self.socket.as_ref().map(std::net::TcpListener::try_clone).transpose()
+    }
+
+    /// Leaves the port to a successor; connections that are open go on.
+    pub(crate) fn release(&mut self) {
+        self.socket = None;
+        self.release.cancel();
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -125,16 +159,22 @@ impl Admin {
 }
 
 /// Owns every connection's task; they end with it.
-async fn serve(listener: TcpListener, state: Arc<State>, stop: CancellationToken) {
+async fn serve(
+    listener: TcpListener,
+    state: Arc<State>,
+    release: CancellationToken,
+    stop: CancellationToken,
+) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
-    loop {
+    while !release.is_cancelled() {
         let accepted = async {
             let place = places.clone().acquire_owned().await;
             (place, listener.accept().await)
         };
         tokio::select! {
             () = stop.cancelled() => return,
+            () = release.cancelled() => {}
             Some(_) = connections.join_next() => {}
             (place, accepted) = accepted => match accepted {
                 Ok((stream, _)) => {
@@ -151,6 +191,11 @@ async fn serve(listener: TcpListener, state: Arc<State>, stop: CancellationToken
                 }
             },
         }
+    }
+    drop(listener);
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = async { while connections.join_next().await.is_some() {} } => {}
     }
 }
 

@@ -34,6 +34,9 @@ pub(crate) struct RunArgs {
     /// The configuration document.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
+    /// A Unix socket over which the next process takes over this one's ports; if one listens there, it is taken over.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) hand_over: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
 }

@@ -1,13 +1,14 @@
 //! From a snapshot to what runs: resources, plugins, listeners, in this order; nothing serves before all of it is up.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agw_config::Snapshot;
-use agw_proxy::{Proxy, ProxyOptions, Runtime};
+use agw_proxy::{Inherited, Proxy, ProxyOptions, Runtime};
 use agw_telemetry::Metrics;
 use agw_wasm::{HostOptions, LoadedPlugin, PluginHost, VmPools};
 use anyhow::{Context, Result};
@@ -24,6 +25,8 @@ pub(crate) struct GatewayOptions {
     pub(crate) access_log: bool,
     pub(crate) cache_dir: Option<PathBuf>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Of a predecessor, if there is one.
+    pub(crate) inherited: Inherited,
 }
 
 /// A running gateway.
@@ -38,7 +41,7 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// # Errors
     /// Whatever keeps any part from running, with its name. Nothing has served then.
-    pub(crate) async fn start(snapshot: Snapshot, options: GatewayOptions) -> Result<Self> {
+    pub(crate) async fn start(snapshot: Snapshot, mut options: GatewayOptions) -> Result<Self> {
         let snapshot = Arc::new(snapshot);
         let proxy_options = ProxyOptions {
             workers: options.workers,
@@ -47,7 +50,7 @@ impl Gateway {
             metrics: options.metrics.clone(),
         };
         // First, because a port that is taken is the quickest thing to find out.
-        let bound = Proxy::bind(&snapshot, proxy_options)?;
+        let bound = Proxy::take_over(&snapshot, proxy_options, std::mem::take(&mut options.inherited))?;
         let resources = Arc::new(Resources::build(&snapshot, options.workers, &options.metrics)?);
         let plugins = load_plugins(&snapshot, &resources, &options).await?;
         let runtime = Runtime::new(snapshot.clone(), &plugins, VmPools::new)?;
@@ -55,6 +58,14 @@ impl Gateway {
         let proxy = bound.spawn(Arc::new(runtime))?;
         let plugins = plugins.into_values().collect();
         Ok(Gateway { snapshot, addresses, plugins, resources, proxy })
+    }
+
+    /// Handles of every listening socket, by the listener's name.
+    ///
+    /// # Errors
+    /// When the process has no file descriptors left.
+    pub(crate) fn sockets(&self) -> io::Result<Vec<(String, TcpListener)>> {
+        self.proxy.sockets()
     }
 
     /// Lets requests finish, then closes what is behind them.

@@ -5,8 +5,10 @@ mod check;
 mod cli;
 mod document;
 mod gateway;
+mod hand_over;
 mod log;
 mod modules;
+mod open_files;
 mod options;
 mod quickstart;
 mod resources;
@@ -56,7 +58,9 @@ fn run(args: RunArgs) -> Result<ExitCode> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    Service { snapshot: loaded.snapshot, serve: args.serve, cache_dir: modules::cache_dir() }.run(|_| Ok(()))
+    let hand_over = args.hand_over;
+    Service { snapshot: loaded.snapshot, serve: args.serve, cache_dir: modules::cache_dir(), hand_over }
+        .run(|_| Ok(()))
 }
 
 fn check(args: &CheckArgs) -> Result<ExitCode> {
@@ -78,8 +82,12 @@ fn quickstart(args: &QuickstartArgs) -> Result<ExitCode> {
         Err(problems) => return refused(&problems),
     };
     let limit = args.limit;
-    let service =
-        Service { snapshot: loaded.snapshot, serve: args.serve.clone(), cache_dir: modules::cache_dir() };
+    let service = Service {
+        snapshot: loaded.snapshot,
+        serve: args.serve.clone(),
+        cache_dir: modules::cache_dir(),
+        hand_over: None,
+    };
     service.run(|addresses| {
         let Some((_, listen)) = addresses.first() else { return Ok(()) };
         let mut out = io::stderr().lock();
@@ -100,7 +108,8 @@ fn try_filter(args: &TryArgs) -> Result<ExitCode> {
         Err(problems) => return refused(&problems),
     };
     trial.report(&snapshot, args.count, &mut io::stderr().lock()).context("print what the module is")?;
-    let service = Service { snapshot, serve: args.serve.clone(), cache_dir: modules::cache_dir() };
+    let service =
+        Service { snapshot, serve: args.serve.clone(), cache_dir: modules::cache_dir(), hand_over: None };
     service.run(|addresses| {
         let Some((_, listen)) = addresses.first() else { return Ok(()) };
         writeln!(io::stderr().lock(), "\n{}\n", trial::curl_line(*listen)).context("print the line to try")

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use agw_config::Snapshot;
+use agw_proxy::Inherited;
 use agw_telemetry::Metrics;
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,22 +15,33 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::admin::{Admin, View};
 use crate::cli::ServeArgs;
 use crate::gateway::{Gateway, GatewayOptions};
+use crate::hand_over::{Offer, Passed, Predecessor};
+use crate::open_files;
 
 /// What to serve.
 pub(crate) struct Service {
     pub(crate) snapshot: Snapshot,
     pub(crate) serve: ServeArgs,
     pub(crate) cache_dir: Option<PathBuf>,
+    /// Where a predecessor may be, and a successor will look for this process.
+    pub(crate) hand_over: Option<PathBuf>,
+}
+
+/// Why a process that serves ends.
+enum End {
+    Signal,
+    HandedOver,
 }
 
 impl Service {
-    /// Runs until SIGTERM or SIGINT. `started` is told the listeners' names and addresses once they serve.
+    /// Runs until SIGTERM, SIGINT or a hand-over. `started` is told the listeners' names and addresses once they serve.
     ///
-    /// The main thread's runtime has the admin port and the signals; workers have threads of their own.
+    /// The main thread's runtime has the admin port, the hand-over and the signals; workers have threads of their own.
     ///
     /// # Errors
     /// Whatever keeps the gateway from starting.
     pub(crate) fn run(self, started: impl FnOnce(&[(String, SocketAddr)]) -> Result<()>) -> Result<ExitCode> {
+        open_files::raise_limit();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.context("start the main runtime")?.block_on(self.serve(started))
     }
@@ -37,28 +49,24 @@ impl Service {
     async fn serve(self, started: impl FnOnce(&[(String, SocketAddr)]) -> Result<()>) -> Result<ExitCode> {
         let mut terminate = signal(SignalKind::terminate()).context("wait for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("wait for SIGINT")?;
-        let metrics = Arc::new(Metrics::new());
-        // The admin port answers while plugins are still being compiled: alive, not ready.
-        let admin = Admin::start(self.serve.admin, metrics.clone()).await?;
-        let options = GatewayOptions {
-            workers: self.serve.workers().get(),
-            access_log: self.serve.access_log.is_on(),
-            cache_dir: self.cache_dir,
-            metrics,
-        };
-        let gateway = tokio::select! {
-            gateway = Gateway::start(self.snapshot, options) => gateway?,
+        let started_gateway = tokio::select! {
+            gateway = Started::start(self) => gateway?,
             // Compilation may take seconds; nobody should have to wait for it to give up.
             _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
             _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
         };
-        announce(&gateway.addresses, admin.address())?;
-        admin.show(View::of(&gateway));
+        let Started { gateway, mut admin, offer } = started_gateway;
         started(&gateway.addresses)?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        let end = tokio::select! {
+            _ = terminate.recv() => End::Signal,
+            _ = interrupt.recv() => End::Signal,
+            () = handed_over(offer.as_ref(), &gateway, &admin) => End::HandedOver,
+        };
+        if let End::HandedOver = end {
+            tracing::info!("handed over: the successor serves");
+            admin.release();
         }
+        drop(offer);
         tracing::info!("draining: no new connections, requests under way finish");
         admin.set_draining();
         tokio::select! {
@@ -69,6 +77,62 @@ impl Service {
         admin.stop().await;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// A gateway that serves, and says so.
+struct Started {
+    gateway: Gateway,
+    admin: Admin,
+    offer: Option<Offer>,
+}
+
+impl Started {
+    async fn start(service: Service) -> Result<Self> {
+        let Service { snapshot, serve, cache_dir, hand_over } = service;
+        let metrics = Arc::new(Metrics::new());
+        let found = hand_over.as_deref().map(Predecessor::find).transpose()?.flatten();
+        let (predecessor, passed) = found.unzip();
+        let Passed { listeners, admin } = passed.unwrap_or_default();
+        let socket = Admin::bind(serve.admin, admin).await?;
+        let mut inherited = Inherited::default();
+        for (name, listener) in listeners {
+            inherited.add(listener).with_context(|| format!("take over the listener {name:?}"))?;
+        }
+        let options = GatewayOptions {
+            workers: serve.workers().get(),
+            access_log: serve.access_log.is_on(),
+            cache_dir,
+            metrics: metrics.clone(),
+            inherited,
+        };
+        // The admin port answers while plugins are still being compiled: alive, not ready. A predecessor's port says
+        // what the predecessor is, until this process can say that it is ready.
+        let (gateway, admin) = match predecessor {
+            None => {
+                let admin = Admin::start(socket, metrics)?;
+                (Gateway::start(snapshot, options).await?, admin)
+            }
+            Some(_) => (Gateway::start(snapshot, options).await?, Admin::start(socket, metrics)?),
+        };
+        let mut offer = hand_over.as_deref().map(Offer::prepare).transpose()?;
+        announce(&gateway.addresses, admin.address())?;
+        admin.show(View::of(&gateway));
+        if let (Some(offer), Some(path)) = (&mut offer, &hand_over) {
+            offer.publish(path)?;
+        }
+        // Last: from here on nothing keeps this process from serving.
+        if let Some(predecessor) = predecessor {
+            predecessor.serving();
+        }
+        Ok(Started { gateway, admin, offer })
+    }
+}
+
+/// Returns when a successor serves; never without a place to meet one.
+async fn handed_over(offer: Option<&Offer>, gateway: &Gateway, admin: &Admin) {
+    let Some(offer) = offer else { return std::future::pending().await };
+    let sockets = || Ok(Passed { listeners: gateway.sockets()?, admin: admin.socket()? });
+    offer.handed_over(sockets).await;
 }
 
 /// One line per address, for people and for scripts that asked for port 0.

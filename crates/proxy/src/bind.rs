@@ -4,6 +4,10 @@
 //! the port without a word. So the first socket of an address binds without it, which fails if anyone has the port,
 //! and turns it on afterwards: the sockets of the other workers then join. There is no moment at which a second
 //! process could get in between, since its first socket is exclusive too.
+//!
+//! A successor is handed the sockets of its predecessor instead. It keeps all of them, however many workers it has: a
+//! connection that the kernel has completed waits in the queue of one of them, and closing the last reference to a
+//! socket resets what waits there. Workers beyond their number join with sockets of their own.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -19,13 +23,45 @@ use crate::limits::BACKLOG;
 pub(crate) struct Sockets {
     /// With the port that was chosen, if the configured one was 0.
     pub(crate) address: SocketAddr,
-    /// As many as there are workers.
+    /// At least as many as there are workers.
     pub(crate) sockets: Vec<TcpListener>,
 }
 
-/// Binds `workers` sockets to the listener's address.
-pub(crate) fn bind(listener: &Listener, workers: usize) -> Result<Sockets, BindError> {
-    sockets(listener.address, workers).map_err(|source| {
+/// Listening sockets of a predecessor. Those whose address no listener has any more are closed with it; their
+/// connections are the predecessor's to accept.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    sockets: Vec<(SocketAddr, TcpListener)>,
+}
+
+impl Inherited {
+    /// One more.
+    ///
+    /// # Errors
+    /// When its address cannot be read, or it cannot be made non-blocking.
+    pub fn add(&mut self, socket: TcpListener) -> io::Result<()> {
+        socket.set_nonblocking(true)?;
+        self.sockets.push((socket.local_addr()?, socket));
+        Ok(())
+    }
+
+    fn take(&mut self, address: SocketAddr) -> Vec<TcpListener> {
+        self.sockets.extract_if(.., |(theirs, _)| *theirs == address).map(|(_, socket)| socket).collect()
+    }
+}
+
+/// The sockets of the listener's address: those inherited, or at least `workers` that are bound to it.
+pub(crate) fn bind(
+    listener: &Listener,
+    workers: usize,
+    inherited: &mut Inherited,
+) -> Result<Sockets, BindError> {
+    let inherited = inherited.take(listener.address);
+    let bound = match inherited.is_empty() {
+        true => sockets(listener.address, workers),
+        false => extended(listener.address, inherited, workers),
+    };
+    bound.map_err(|source| {
         let (listener, address) = (listener.name.clone(), listener.address);
         match source.kind() {
             io::ErrorKind::AddrInUse => BindError::InUse { listener, address, source },
@@ -41,10 +77,7 @@ fn sockets(wanted: SocketAddr, workers: usize) -> io::Result<Sockets> {
     let address = first.local_addr()?.as_socket().unwrap_or(wanted);
     let mut bound = vec![first];
     for _ in 1..workers {
-        let next = socket(address)?;
-        next.set_reuse_port(true)?;
-        next.bind(&address.into())?;
-        bound.push(next);
+        bound.push(joined(address)?);
     }
     // Nobody listens before all are bound: a connection must not reach a socket that is about to be given up.
     let mut sockets = Vec::with_capacity(bound.len());
@@ -53,6 +86,24 @@ fn sockets(wanted: SocketAddr, workers: usize) -> io::Result<Sockets> {
         sockets.push(socket.into());
     }
     Ok(Sockets { address, sockets })
+}
+
+/// The inherited sockets, and as many more as there are workers without one.
+fn extended(address: SocketAddr, mut sockets: Vec<TcpListener>, workers: usize) -> io::Result<Sockets> {
+    for _ in sockets.len()..workers {
+        let next = joined(address)?;
+        next.listen(BACKLOG)?;
+        sockets.push(next.into());
+    }
+    Ok(Sockets { address, sockets })
+}
+
+/// One more socket on an address whose first socket is ours.
+fn joined(address: SocketAddr) -> io::Result<Socket> {
+    let next = socket(address)?;
+    next.set_reuse_port(true)?;
+    next.bind(&address.into())?;
+    Ok(next)
 }
 
 fn socket(address: SocketAddr) -> io::Result<Socket> {
@@ -71,6 +122,10 @@ mod tests {
 
     fn listener(address: SocketAddr) -> Listener {
         Listener::new("main", address)
+    }
+
+    fn bind(listener: &Listener, workers: usize) -> Result<Sockets, BindError> {
+        super::bind(listener, workers, &mut Inherited::default())
     }
 
     fn any_port() -> SocketAddr {
@@ -117,5 +172,35 @@ mod tests {
         drop(bound);
         drop(client);
         bind(&listener(address), 2).unwrap();
+    }
+
+    #[test]
+    fn inherited_sockets_are_all_kept_and_joined_by_those_of_further_workers() {
+        for (theirs, ours) in [(1, 3), (3, 1), (2, 2)] {
+            let old = bind(&listener(any_port()), theirs).unwrap();
+            let address = old.address;
+            // Waits in the queue of one of them.
+            let waiting = TcpStream::connect(address).unwrap();
+            let mut inherited = Inherited::default();
+            for socket in &old.sockets {
+                inherited.add(socket.try_clone().unwrap()).unwrap();
+            }
+            let new = super::bind(&listener(address), ours, &mut inherited).unwrap();
+            assert_eq!((new.address, new.sockets.len()), (address, theirs.max(ours)));
+            drop(old);
+            let accepted = new.sockets.iter().filter_map(|socket| socket.accept().ok()).count();
+            assert_eq!(accepted, 1, "{theirs} to {ours}");
+            drop(waiting);
+        }
+    }
+
+    #[test]
+    fn sockets_of_an_address_without_listener_are_left() {
+        let old = bind(&listener(any_port()), 1).unwrap();
+        let mut inherited = Inherited::default();
+        inherited.add(old.sockets[0].try_clone().unwrap()).unwrap();
+        let new = super::bind(&listener(any_port()), 1, &mut inherited).unwrap();
+        assert_ne!(new.address, old.address);
+        assert_eq!(inherited.sockets.len(), 1);
     }
 }

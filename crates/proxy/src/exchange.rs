@@ -284,18 +284,22 @@ impl Exchange {
     }
 
     /// The response, with a body that no filter wants any more.
-    fn respond(mut self: Box<Self>, head: ResponseHead, source: ResponseSource) -> Response<ResponseBody> {
-        self.response_begins(head.status);
-        let draining = self.connection.worker.stop() != Stop::Running;
-        let mut response = assemble(head, ResponseBody::plain(source, self));
-        if draining {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        response
+    fn respond(
+        mut self: Box<Self>,
+        mut head: ResponseHead,
+        source: ResponseSource,
+    ) -> Response<ResponseBody> {
+        self.response_begins(&mut head);
+        assemble(head, ResponseBody::plain(source, self))
     }
 
-    fn response_begins(&mut self, status: StatusCode) {
-        self.status = status.as_u16();
+    fn response_begins(&mut self, head: &mut ResponseHead) {
+        self.status = head.status.as_u16();
+        let ending = self.connection.worker.stop() != Stop::Running;
+        if ending && head.status != StatusCode::SWITCHING_PROTOCOLS {
+            // Tells the client that it is the last on this connection; hyper then closes it.
+            head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         self.clock.response_begins(self.deadline.max(Instant::now() + REPLY_GRACE));
     }
 

@@ -19,6 +19,7 @@ mod tls;
 mod upstream;
 mod worker;
 
+pub use bind::Inherited;
 pub use error::{BindError, RuntimeError, SpawnError};
 pub use proxy::{Bound, Proxy, ProxyOptions};
 pub use runtime::Runtime;

@@ -1,7 +1,7 @@
 //! The owner of the workers: binds their sockets, starts their threads, ends them.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{oneshot, watch};
 
 use crate::access_log::{self, AccessLog, AccessLogWriter};
-use crate::bind::{self, Sockets};
+use crate::bind::{self, Inherited, Sockets};
 use crate::error::{BindError, SpawnError};
 use crate::limits::CLOSE_GRACE;
 use crate::runtime::Runtime;
@@ -50,6 +50,8 @@ struct BoundListener {
 #[derive(Debug)]
 pub struct Proxy {
     stop: watch::Sender<Stop>,
+    /// Second handles of the workers' sockets, by the listener's name, for a successor.
+    sockets: Vec<(String, TcpListener)>,
     workers: Vec<WorkerThread>,
     access_log: Option<AccessLogWriter>,
     _certificates: CertificateWatch,
@@ -71,26 +73,49 @@ impl Proxy {
     /// A port that another process (or another listener) holds, an address that cannot be listened on, or a
     /// certificate that cannot be served.
     pub fn bind(snapshot: &Snapshot, options: ProxyOptions) -> Result<Bound, BindError> {
+        Self::take_over(snapshot, options, Inherited::default())
+    }
+
+    /// The same with the sockets of a predecessor, for the listeners whose addresses they have.
+    ///
+    /// # Errors
+    /// As for [`Proxy::bind`].
+    pub fn take_over(
+        snapshot: &Snapshot,
+        options: ProxyOptions,
+        mut inherited: Inherited,
+    ) -> Result<Bound, BindError> {
         let options = ProxyOptions { workers: options.workers.max(1), ..options };
-        let bind = |listener: &Arc<Listener>| {
+        let mut bind = |listener: &Arc<Listener>| {
             let tls = ServerTls::new(listener).map_err(|source| BindError::Tls {
                 listener: listener.name.clone(),
                 source: Box::new(source),
             })?;
-            let sockets = bind::bind(listener, options.workers)?;
+            let sockets = bind::bind(listener, options.workers, &mut inherited)?;
             Ok(BoundListener { listener: Arc::clone(listener), sockets, tls })
         };
-        let listeners = snapshot.listeners.iter().map(bind).collect::<Result<_, _>>()?;
+        let listeners = snapshot.listeners.iter().map(&mut bind).collect::<Result<_, _>>()?;
         Ok(Bound { listeners, options })
     }
 
-    /// Ends the proxy gracefully: no new connections, `connection: close` on what is answered from now on, at most
-    /// the drain timeout for exchanges under way; then the rest is closed, the plugins' root contexts finish, and the
+    /// Handles of every listening socket, by the listener's name, for a successor: closing ours closes none of its.
+    ///
+    /// # Errors
+    /// When the process has no file descriptors left.
+    pub fn sockets(&self) -> io::Result<Vec<(String, TcpListener)>> {
+        self.sockets.iter().map(|(name, socket)| Ok((name.clone(), socket.try_clone()?))).collect()
+    }
+
+    /// Ends the proxy gracefully: no new connections but those that the kernel has completed already, `connection:
+    /// close` on what is answered from now on, a moment for requests on their way on idle connections, at most the
+    /// drain timeout for exchanges under way; then the rest is closed, the plugins' root contexts finish, and the
     /// threads end.
     ///
     /// # Cancel safety
     /// Dropping the future closes what is left at once.
     pub async fn drain(mut self) {
+        // The workers' handles are to be the last, so that the port closes with them.
+        self.sockets.clear();
         self.stop.send_replace(Stop::Draining);
         for worker in std::mem::take(&mut self.workers) {
             // The sender is dropped at the thread's end, so there is always an answer.
@@ -143,11 +168,13 @@ impl Bound {
             false => Ok((None, None)),
         }
         .map_err(|source| failed(0, source))?;
+        let sockets = second_handles(&listeners).map_err(|source| failed(0, source))?;
         let (listeners, watched) = by_worker(listeners, options.workers);
         let certificates = CertificateWatch::spawn(watched, Arc::clone(&options.metrics))
             .map_err(|source| failed(0, source))?;
         let mut proxy = Proxy {
             stop: watch::Sender::new(Stop::Running),
+            sockets,
             workers: Vec::new(),
             access_log: writer,
             _certificates: certificates,
@@ -181,21 +208,35 @@ impl Proxy {
     }
 }
 
-/// Turns sockets by listener into sockets by worker; and the certificates to watch.
+/// Turns sockets by listener into sockets by worker; and the certificates to watch. Every socket gets a worker: one that
+/// nobody accepts from would keep its share of the connections waiting for ever.
 fn by_worker(
     listeners: Vec<BoundListener>,
     workers: usize,
 ) -> (Vec<Vec<WorkerListener>>, Vec<WatchedListener>) {
-    let mut plans: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+    let mut plans: Vec<Vec<WorkerListener>> = (0..workers).map(|_| Vec::new()).collect();
     let mut watched = Vec::new();
     for BoundListener { listener, sockets, tls } in listeners {
         let (tls, watch) = tls.unzip();
         watched.extend(watch);
-        for (plan, socket) in plans.iter_mut().zip(sockets.sockets) {
-            plan.push(WorkerListener { listener: Arc::clone(&listener), tls: tls.clone(), socket });
+        for plan in &mut plans {
+            let (listener, tls) = (Arc::clone(&listener), tls.clone());
+            plan.push(WorkerListener { listener, tls, sockets: Vec::new() });
+        }
+        for (at, socket) in sockets.sockets.into_iter().enumerate() {
+            if let Some(theirs) = plans.get_mut(at % workers).and_then(|plan| plan.last_mut()) {
+                theirs.sockets.push(socket);
+            }
         }
     }
     (plans, watched)
+}
+
+fn second_handles(listeners: &[BoundListener]) -> io::Result<Vec<(String, TcpListener)>> {
+    let all = listeners
+        .iter()
+        .flat_map(|bound| bound.sockets.sockets.iter().map(move |socket| (&bound.listener.name, socket)));
+    all.map(|(name, socket)| Ok((name.clone(), socket.try_clone()?))).collect()
 }
 
 /// Starts a worker's thread and waits until it serves.

@@ -27,7 +27,7 @@ use crate::tls::ServerTls;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stop {
     Running,
-    /// No new connections; exchanges under way finish.
+    /// No new connections; exchanges under way finish, and those that begin are the last on their connection.
     Draining,
     /// Connections close at once.
     Killed,
@@ -44,11 +44,11 @@ pub(crate) struct WorkerPlan {
     pub(crate) stop: watch::Receiver<Stop>,
 }
 
-/// A listener's socket of one worker.
+/// A listener's sockets of one worker: one, or more of those that a predecessor left.
 pub(crate) struct WorkerListener {
     pub(crate) listener: Arc<Listener>,
     pub(crate) tls: Option<Arc<ServerTls>>,
-    pub(crate) socket: StdListener,
+    pub(crate) sockets: Vec<StdListener>,
 }
 
 /// What the tasks of one worker share.
@@ -110,6 +110,17 @@ impl Worker {
         self.tasks.spawn_local(task);
     }
 
+    /// Returns when connections are to close at once.
+    async fn killed(&self) {
+        loop {
+            let changed = self.stop_changed();
+            if self.stop() == Stop::Killed {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     fn set_stop(&self, stop: Stop) {
         if stop > self.stop.get() {
             self.stop.set(stop);
@@ -168,10 +179,14 @@ fn spawn_listeners(
     listeners: Vec<WorkerListener>,
     metrics: &Metrics,
 ) -> std::io::Result<()> {
-    for WorkerListener { listener, tls, socket } in listeners {
-        let socket = TcpListener::from_std(socket)?;
+    for WorkerListener { listener, tls, sockets } in listeners {
+        let places = Arc::new(Semaphore::new(listener.connections_max.min(Semaphore::MAX_PERMITS)));
         let entrance = Rc::new(Entrance::new(listener, tls, metrics));
-        worker.tasks.spawn_local(accept(Rc::clone(worker), entrance, socket));
+        for socket in sockets {
+            let (entrance, places) = (Rc::clone(&entrance), Arc::clone(&places));
+            let socket = TcpListener::from_std(socket)?;
+            worker.tasks.spawn_local(accept(Rc::clone(worker), entrance, socket, places));
+        }
     }
     Ok(())
 }
@@ -185,8 +200,7 @@ async fn reap(worker: &Worker) {
 }
 
 /// Takes connections until the worker stops. At the bound on connections the rest wait in the kernel's queue.
-async fn accept(worker: Rc<Worker>, entrance: Rc<Entrance>, socket: TcpListener) {
-    let places = Arc::new(Semaphore::new(entrance.listener.connections_max.min(Semaphore::MAX_PERMITS)));
+async fn accept(worker: Rc<Worker>, entrance: Rc<Entrance>, socket: TcpListener, places: Arc<Semaphore>) {
     loop {
         let stopped = worker.stop_changed();
         if worker.stop() != Stop::Running {
@@ -202,10 +216,16 @@ async fn accept(worker: Rc<Worker>, entrance: Rc<Entrance>, socket: TcpListener)
             None => tokio::time::sleep(ACCEPT_BACKOFF).await,
         }
     }
-    // The kernel has completed these connections for us; closing the socket would reset them.
-    while let Ok(permit) = Arc::clone(&places).try_acquire_owned()
-        && let Poll::Ready(Ok((stream, peer))) = poll_fn(|cx| Poll::Ready(socket.poll_accept(cx))).await
-    {
+    // The kernel has completed these connections for us; closing the last handle of the socket would reset them. What
+    // is completed between the last of them and the close is lost: a hand-over is what loses nothing.
+    loop {
+        let permit = tokio::select! {
+            biased;
+            () = worker.killed() => break,
+            permit = Arc::clone(&places).acquire_owned() => permit,
+        };
+        let accepted = poll_fn(|cx| Poll::Ready(socket.poll_accept(cx))).await;
+        let (Ok(permit), Poll::Ready(Ok((stream, peer)))) = (permit, accepted) else { break };
         spawn(&worker, &entrance, stream, peer, permit);
     }
 }

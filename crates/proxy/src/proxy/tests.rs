@@ -129,3 +129,61 @@ async fn a_proxy_that_is_dropped_closes_its_port() {
     };
     tokio::time::timeout(Duration::from_secs(5), closed).await.expect("still listening");
 }
+
+/// Reads until `end` has come.
+fn read_until(client: &mut TcpStream, end: &str) -> String {
+    let mut text = String::new();
+    let mut chunk = [0; 1024];
+    while !text.contains(end) {
+        let read = client.read(&mut chunk).unwrap();
+        assert!(read > 0, "closed before {end:?}: {text:?}");
+        text.push_str(&String::from_utf8_lossy(&chunk[..read]));
+    }
+    text
+}
+
+#[tokio::test]
+async fn a_drain_answers_what_waits_in_the_queue_and_what_comes_on_idle_connections() {
+    let stuck = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut snapshot = Arc::unwrap_or_clone(snapshot(stuck.local_addr().unwrap()));
+    let mut listener = Listener::new("main", ([127, 0, 0, 1], 0).into());
+    listener.connections_max = 2;
+    snapshot.listeners = vec![Arc::new(listener)];
+    let snapshot = Arc::new(snapshot);
+    let drain_timeout = Duration::from_secs(20);
+    let options =
+        ProxyOptions { workers: 1, access_log: false, drain_timeout, metrics: Arc::new(Metrics::new()) };
+    let bound = Proxy::bind(&snapshot, options).unwrap();
+    let address = bound.addresses()[0].1;
+    let runtime = Runtime::new(snapshot, &HashMap::new(), VmPools::new).unwrap();
+    let proxy = bound.spawn(Arc::new(runtime)).unwrap();
+
+    let mut idle = ask(address, "GET /echo HTTP/1.1\r\nhost: a\r\n\r\n");
+    let first = read_until(&mut idle, "}");
+    assert!(first.contains("200 OK") && !first.contains("connection: close"), "{first}");
+    let busy = ask(address, "GET /stuck HTTP/1.1\r\nhost: a\r\n\r\n");
+    let (mut upstream, _) = stuck.accept().unwrap();
+    read_until(&mut upstream, "\r\n\r\n");
+    // Both places are taken: the kernel completes this connection, and nobody accepts it.
+    let queued = ask(address, "GET /echo HTTP/1.1\r\nhost: a\r\n\r\n");
+    let mut stop = proxy.stop.subscribe();
+    let drained = tokio::spawn(proxy.drain());
+    stop.wait_for(|stop| *stop == Stop::Draining).await.unwrap();
+
+    // The worker notices a moment later; until then answers are as ever.
+    let mut last = String::new();
+    while !last.contains("connection: close") {
+        idle.write_all(b"GET /echo HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+        last = read_until(&mut idle, "}");
+        assert!(last.starts_with("HTTP/1.1 200 OK"), "{last}");
+    }
+    upstream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nlate").unwrap();
+    for client in [busy, queued] {
+        let answer = tokio::task::spawn_blocking(|| answer(client)).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("connection: close"), "{answer}");
+    }
+    tokio::time::timeout(Duration::from_secs(10), drained)
+        .await
+        .expect("it ends with its last request")
+        .unwrap();
+}

@@ -62,7 +62,7 @@ impl Exchange {
         Ok(match outgoing {
             Outgoing::Source(source) => self.respond(head, source),
             Outgoing::Driven(driven) => {
-                self.response_begins(head.status);
+                self.response_begins(&mut head);
                 assemble(head, ResponseBody::driven(driven, self))
             }
         })
