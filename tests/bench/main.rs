@@ -25,6 +25,7 @@ mod verdict;
 
 use std::fs;
 use std::io::stdout;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -46,10 +47,15 @@ fn main() -> Result<()> {
     // The modes in which it starts itself; a plan follows.
     match args.next().as_deref() {
         Some("upstream") => upstream::run(&mut stdout()),
-        Some("generate") => generator::run(&plan(args.next())?, &mut stdout()),
-        Some("redis-direct") => redis_direct::run(&plan(args.next())?, &mut stdout()),
+        Some("generate") => generator::run(&plan(args.next())?, &mut stdout()).map(|()| linger()),
+        Some("redis-direct") => redis_direct::run(&plan(args.next())?, &mut stdout()).map(|()| linger()),
         _ => run(&Options::parse()),
     }
+}
+
+/// A generator stays until it is killed: who started it may not have read its CPU time yet.
+fn linger() {
+    std::thread::sleep(Duration::from_secs(10));
 }
 
 fn plan(argument: Option<String>) -> Result<Plan> {

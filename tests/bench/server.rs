@@ -1,12 +1,12 @@
 //! A server under measurement, whoever made it.
 
 use std::fs;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use agw_tests::port::free_port;
 use agw_tests::process::Process;
 use agw_tests::{Client, Gateway, Reply};
 use anyhow::{Context, Result, bail};
@@ -18,6 +18,9 @@ use tempfile::TempDir;
 /// Envoy compiles its modules before it listens.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const ENDS_WITHIN: Duration = Duration::from_secs(5);
+
+/// Below those that the kernel gives to connections and to port 0, so that nobody gets one by chance.
+const PORTS: std::ops::Range<u16> = 18_000..30_000;
 
 /// Dropping it ends it.
 #[derive(Debug)]
@@ -140,6 +143,22 @@ impl Folder<'_> {
     }
 }
 
+/// A port of [`PORTS`] that nobody holds, another one each time.
+fn free_port() -> Result<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let count = PORTS.end - PORTS.start;
+    // Two runs at once begin at different places.
+    let from = u16::try_from(std::process::id() % u32::from(count)).unwrap_or_default();
+    for _ in 0..count {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed) % count;
+        let port = PORTS.start + (from + step) % count;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("every port of {PORTS:?} is taken");
+}
+
 // === impl Peer ===
 
 impl Peer {
@@ -168,5 +187,17 @@ impl Drop for Peer {
         if self.process.signal(Signal::TERM).is_ok() {
             let _ = self.process.wait(ENDS_WITHIN);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_out_of_the_kernels_range_and_differ() -> Result<()> {
+        let (one, other) = (free_port()?, free_port()?);
+        assert!(PORTS.contains(&one) && PORTS.contains(&other) && one != other, "{one} {other}");
+        Ok(())
     }
 }

@@ -72,6 +72,8 @@ fn config(port: u16, around: &Surroundings, filters: &[Value]) -> Value {
         "listeners": [{
             "name": "main",
             "address": address("127.0.0.1", port),
+            // A port that another has taken shall be an error, not shared.
+            "enable_reuse_port": false,
             "filter_chains": [{ "filters": [{
                 "name": "envoy.filters.network.http_connection_manager",
                 "typed_config": manager,
