@@ -18,6 +18,9 @@ pub(crate) use self::peer::{Client, Peer};
 pub(crate) use self::trace::{TraceId, settle_request_id, settle_trace};
 use crate::reply::{self, Problem, Reply};
 
+const HOST_MISSING: Problem =
+    Problem::new(StatusCode::BAD_REQUEST, "host_missing", "the request names no host");
+
 /// A request's head as it arrived: checked, in origin form, without hop-by-hop headers.
 #[derive(Debug)]
 pub(crate) struct Arrived {
@@ -153,6 +156,8 @@ fn target(method: &Method, uri: &Uri) -> Result<PathAndQuery, Turned> {
         return Err(bad_request("target_scheme_not_http", what).into());
     }
     let path = match uri.path_and_query() {
+        // The URI parser takes UTF-8 as it is; upstreams make different things of it.
+        Some(path) if !path.as_str().is_ascii() => return Err(TARGET.into()),
         Some(path) if path.as_str() == "*" => {
             return Err(if *method == Method::OPTIONS { Turned::Options } else { TARGET.into() });
         }
@@ -216,6 +221,10 @@ fn settle_host(
         return Err(bad_request("host_not_valid", "the Host header is not a host and port"));
     }
     match (absolute, first) {
+        (_, None) if version == Version::HTTP_11 => return Err(HOST_MISSING),
+        (Some(authority), Some(host)) if version > Version::HTTP_11 && !same_host(authority, host) => {
+            return Err(bad_request("several_hosts", "the Host header differs from :authority"));
+        }
         // The absolute form wins over the Host header (RFC 9112, 3.2.2).
         (Some(authority), _) => {
             if !is_authority(authority.as_str().as_bytes()) {
@@ -227,9 +236,13 @@ fn settle_host(
         (None, None) if version == Version::HTTP_10 => {
             headers.insert(HOST, header_value(&local.to_string()));
         }
-        (None, None) => return Err(bad_request("host_missing", "HTTP/1.1 needs a Host header")),
+        (None, None) => return Err(HOST_MISSING),
     }
     Ok(())
+}
+
+fn same_host(authority: &Authority, host: &HeaderValue) -> bool {
+    authority.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes())
 }
 
 /// Whether `text` is a host with or without port: no user, no path, nothing that another parser reads differently.
@@ -267,8 +280,9 @@ fn header_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
+/// What follows was meant for a tunnel, and may be no request.
 const CONNECT: Problem =
-    Problem::new(StatusCode::NOT_IMPLEMENTED, "connect_not_supported", "CONNECT is not supported");
+    Problem::new(StatusCode::NOT_IMPLEMENTED, "connect_not_supported", "CONNECT is not supported").closing();
 const TARGET: Problem =
     Problem::new(StatusCode::BAD_REQUEST, "target_not_valid", "the target is neither a path nor an http URL");
 const DOT_SEGMENT: Problem = Problem::new(

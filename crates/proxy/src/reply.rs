@@ -35,7 +35,7 @@ pub(crate) struct Reply {
     pub(crate) body: Bytes,
     /// It stands for a plugin that failed: no callback may see it.
     pub(crate) failure: bool,
-    /// The rest of the request is not read, so the connection cannot go on.
+    /// The rest of the request is not read, or means nothing, so the connection cannot go on.
     pub(crate) close: bool,
 }
 

@@ -25,6 +25,7 @@ fn odd_targets_are_refused_with_a_reason() {
     assert!(matches!(request("OPTIONS", "*", &host), Err(Turned::Options)));
     refused("GET", "a.example", &host, 400, "target_not_valid");
     refused("GET", "ftp://a/", &host, 400, "target_scheme_not_http");
+    refused("GET", "/caf\u{e9}", &host, 400, "target_not_valid");
 }
 
 #[test]
@@ -37,6 +38,7 @@ fn a_host_that_parsers_could_read_differently_is_refused() {
     }
     refused("GET", "/", &[("host", "a"), ("host", "a")], 400, "several_host_headers");
     refused("GET", "/", &[], 400, "host_missing");
+    refused("GET", "http://a/", &[], 400, "host_missing");
     refused("GET", "http://user@a/", &[("host", "a")], 400, "host_not_valid");
 }
 
@@ -46,6 +48,24 @@ fn usual_hosts_are_taken() {
         let arrived = request("GET", "/", &[("host", host)]).unwrap();
         // What is taken here must also be an authority to filters.
         assert!(Authority::try_from(arrived.headers[HOST].as_bytes()).is_ok(), "{host}");
+    }
+}
+
+#[test]
+fn with_http2_a_host_header_may_only_repeat_the_authority() {
+    let arrive_with = |target: &str, host: Option<&str>| {
+        let mut builder = http::Request::builder().version(Version::HTTP_2).uri(target);
+        if let Some(host) = host {
+            builder = builder.header("host", host);
+        }
+        arrive(builder.body(()).unwrap().into_parts().0, ([127, 0, 0, 1], 8080).into())
+    };
+    for (target, host, details) in [("http://a/", Some("b"), "several_hosts"), ("/", None, "host_missing")] {
+        let Err(Turned::Refused(problem)) = arrive_with(target, host) else { panic!("{target} was taken") };
+        assert_eq!(problem.details, details);
+    }
+    for (target, host) in [("http://a/", Some("A")), ("http://a/", None), ("/", Some("a"))] {
+        assert!(arrive_with(target, host).is_ok(), "{target} {host:?}");
     }
 }
 
