@@ -9,6 +9,7 @@ mod http1;
 mod http2;
 mod stop;
 mod stream;
+mod tunnel;
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ pub(crate) use self::entrance::Entrance;
 use self::handshake::handshake;
 use self::stop::StopWatch;
 use self::stream::ClientStream;
+use crate::exchange::Tunnel;
 use crate::head::Peer;
 use crate::worker::Worker;
 
@@ -42,6 +44,8 @@ pub(crate) struct Connection {
     pub(crate) introduction: Peer,
     /// Why the gateway closes it with all its streams, once it does.
     cut: Cell<Option<Cut>>,
+    /// What an HTTP/1.1 connection goes on with after a 101. It holds the connection, so it is always taken out.
+    tunnel: Cell<Option<Box<Tunnel>>>,
 }
 
 /// What is spoken on a connection.
@@ -99,12 +103,18 @@ impl Connection {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             introduction: Peer::new(peer, &entrance.listener),
             cut: Cell::new(None),
+            tunnel: Cell::new(None),
             worker,
             entrance,
             peer,
             local,
             tls,
         }
+    }
+
+    /// The connection goes on with this once the 101 has gone out.
+    pub(crate) fn set_tunnel(&self, tunnel: Tunnel) {
+        self.tunnel.set(Some(Box::new(tunnel)));
     }
 
     /// Why the gateway closed it, if it did.

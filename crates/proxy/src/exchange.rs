@@ -7,6 +7,7 @@
 mod filtered;
 mod local;
 mod plain;
+mod upgrade;
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -20,6 +21,8 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use self::upgrade::{Agreed, Wish};
+pub(crate) use self::upgrade::{Tunnel, TunnelEnd};
 use crate::access_log::Entry;
 use crate::action::Forwarding;
 use crate::body::{Fault, Meter, RequestBody, ResponseBody, ResponseSource};
@@ -57,6 +60,10 @@ pub(crate) struct Exchange {
     started_at: Instant,
     deadline: Instant,
     meter: Option<Rc<Meter>>,
+    /// What the client wants to upgrade to.
+    wish: Option<Wish>,
+    /// The upstream has switched to it.
+    agreed: Option<Box<Agreed>>,
     status: u16,
     details: Cow<'static, str>,
     flags: &'static str,
@@ -98,6 +105,10 @@ pub(crate) async fn serve(
             head::settle_http2(&mut parts, exchange.connection.entrance.listener.headers_max)
     {
         return Ok(exchange.answer(problem));
+    }
+    // Of hyper's extensions only the one for upgrades is ever there.
+    if !parts.extensions.is_empty() {
+        exchange.wish = upgrade::wish(&parts, &incoming);
     }
     let mut arrived = match head::arrive(parts, exchange.connection.local) {
         Ok(arrived) => arrived,
@@ -161,6 +172,8 @@ impl Exchange {
             started_at,
             deadline: started_at,
             meter: None,
+            wish: None,
+            agreed: None,
             status: 0,
             details: Cow::Borrowed(""),
             flags: "",
@@ -223,13 +236,16 @@ impl Exchange {
                 Err(error) => Err(body_halt(error.fault())),
             };
         }
+        if self.wish.is_some() {
+            self.pass_wish(forwarding, &target.upstream, &mut request);
+        }
         let before = Instant::now();
         let plan = SendPlan {
             retry: forwarding.retry(),
             hash,
             deadline: self.deadline,
             endpoint_host: forwarding.host_of_endpoint(),
-            upgrade: false,
+            upgrade: self.wish.is_some(),
             tries: &self.tries,
         };
         let sent = self.clock.before(self.deadline, target.upstream.send(request, plan)).await;
@@ -238,6 +254,10 @@ impl Exchange {
             Err(error) => return Err(self.send_failed(&error)),
         };
         route.stats.upstream_answered(before.elapsed());
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS && self.wish.is_some() {
+            let head = Box::pin(self.agree(response, lease)).await?;
+            return Ok((head, ResponseSource::Whole(bytes::Bytes::new())));
+        }
         let (parts, incoming) = response.into_parts();
         // The gateway asked for no upgrade, so 101 is no answer to its request.
         if parts.status.is_informational() {
@@ -289,6 +309,11 @@ impl Exchange {
         mut head: ResponseHead,
         source: ResponseSource,
     ) -> Response<ResponseBody> {
+        if head.status == StatusCode::SWITCHING_PROTOCOLS
+            && let Some(agreed) = self.agreed.take()
+        {
+            return self.hand_over(head, *agreed);
+        }
         self.response_begins(&mut head);
         assemble(head, ResponseBody::plain(source, self))
     }

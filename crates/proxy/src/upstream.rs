@@ -130,7 +130,6 @@ impl Upstream {
     }
 
     /// Whether [`SendPlan::upgrade`] can be asked for: only HTTP/1.1 has it.
-    #[allow(dead_code, reason = "exchanges ask for no upgrade yet")]
     pub(crate) fn can_upgrade(&self) -> bool {
         self.state.cluster.protocol != UpstreamProtocol::Http2 && !self.is_echo()
     }

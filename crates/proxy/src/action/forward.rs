@@ -22,6 +22,8 @@ pub(crate) struct Forwarding {
     host_of_endpoint: bool,
     retry: Option<RetryPolicy>,
     hash: Option<Key>,
+    /// In lower case.
+    upgrades: Vec<String>,
 }
 
 /// What requests are spread by.
@@ -61,7 +63,15 @@ impl Forwarding {
             Some(HashKey::Path) => Some(Key::Path),
         };
         let host_of_endpoint = forward.host == Some(HostRewrite::Endpoint);
-        Ok(Forwarding { shares, path, host, host_of_endpoint, retry: forward.retry.clone(), hash })
+        Ok(Forwarding {
+            shares,
+            path,
+            host,
+            host_of_endpoint,
+            retry: forward.retry.clone(),
+            hash,
+            upgrades: forward.upgrades.clone(),
+        })
     }
 
     /// An index into the route's clusters, drawn at random by weight.
@@ -78,6 +88,11 @@ impl Forwarding {
 
     pub(crate) fn retry(&self) -> Option<&RetryPolicy> {
         self.retry.as_ref()
+    }
+
+    /// Whether clients may upgrade to the protocol, which is in lower case.
+    pub(crate) fn allows_upgrade(&self, protocol: &str) -> bool {
+        self.upgrades.iter().any(|allowed| allowed == protocol)
     }
 
     pub(crate) fn host_of_endpoint(&self) -> bool {

@@ -18,7 +18,8 @@ use crate::upstream::Lease;
 /// What goes to the client.
 pub(crate) struct ResponseBody {
     kind: Kind,
-    exchange: Box<Exchange>,
+    /// `None` once the exchange goes on without hyper.
+    exchange: Option<Box<Exchange>>,
 }
 
 enum Kind {
@@ -114,12 +115,17 @@ impl ResponseBody {
     /// A body that no filter wants.
     pub(crate) fn plain(mut source: ResponseSource, exchange: Box<Exchange>) -> Self {
         source.settle();
-        ResponseBody { kind: Kind::Plain(source), exchange }
+        ResponseBody { kind: Kind::Plain(source), exchange: Some(exchange) }
     }
 
     /// A body that filters change as it comes.
     pub(crate) fn driven(driven: Driven, exchange: Box<Exchange>) -> Self {
-        ResponseBody { kind: Kind::Driven(driven), exchange }
+        ResponseBody { kind: Kind::Driven(driven), exchange: Some(exchange) }
+    }
+
+    /// No body: what comes after the head is not HTTP.
+    pub(crate) fn handed_over() -> Self {
+        ResponseBody { kind: Kind::Plain(ResponseSource::Whole(Bytes::new())), exchange: None }
     }
 }
 
@@ -131,7 +137,9 @@ impl Body for ResponseBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let ResponseBody { kind, exchange } = self.get_mut();
+        let ResponseBody { kind, exchange: Some(exchange) } = self.get_mut() else {
+            return Poll::Ready(None);
+        };
         if exchange.is_interrupted() {
             exchange.failed("reset_by_plugin", "");
             return Poll::Ready(Some(Err(BodyError::Interrupted)));
@@ -178,8 +186,10 @@ impl Body for ResponseBody {
 impl Drop for ResponseBody {
     /// hyper drops a body without another poll once it says that it is at its end.
     fn drop(&mut self) {
-        if self.is_end_stream() {
-            self.exchange.completed();
+        if self.is_end_stream()
+            && let Some(exchange) = &mut self.exchange
+        {
+            exchange.completed();
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -16,6 +16,7 @@ use super::Connection;
 use super::clock::{Clock, Cut};
 use super::stop::StopWatch;
 use super::stream::ClientStream;
+use super::tunnel;
 use crate::exchange::{refused, serve};
 use crate::limits::DRAIN_IDLE_GRACE;
 use crate::worker::Stop;
@@ -32,10 +33,10 @@ pub(super) async fn drive(
     let service =
         service_fn(move |request| serve(request, Rc::clone(&for_requests), Rc::clone(&their_clock)));
     let entrance = &connection.entrance;
-    let mut http = pin!(entrance.http1().serve_connection(io, service));
+    let mut http = entrance.http1().serve_connection(io, service);
     let mut drain = Drain::Unknown;
     let ended = poll_fn(|cx| {
-        if let Poll::Ready(ended) = http.as_mut().poll(cx) {
+        if let Poll::Ready(ended) = Pin::new(&mut http).poll(cx) {
             return Poll::Ready(Ok(ended));
         }
         while let Some(step) = stop.next(cx) {
@@ -44,15 +45,23 @@ pub(super) async fn drive(
             }
         }
         if stop.seen() == Stop::Draining && drain.poll_due(cx, &clock).is_ready() {
-            http.as_mut().graceful_shutdown();
+            Pin::new(&mut http).graceful_shutdown();
             // It may have nothing left to do.
             cx.waker().wake_by_ref();
         }
         clock.poll_deadline(cx, &entrance.listener).map(Err)
     })
     .await;
+    let upgraded = connection.tunnel.take();
     match ended {
-        Ok(Ok(())) => {}
+        Ok(Ok(())) => {
+            if let Some(tunnel) = upgraded {
+                let parts = http.into_parts();
+                let mut client = parts.io.inner.into_inner();
+                client.unread(parts.read_buf);
+                Box::pin(tunnel::drive(*tunnel, &clock, stop, client)).await;
+            }
+        }
         Ok(Err(error)) => {
             tracing::debug!(source = %connection.peer, error = &error as &dyn std::error::Error, "connection ended");
             if error.is_parse() {

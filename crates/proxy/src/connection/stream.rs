@@ -35,8 +35,7 @@ impl ClientStream {
 
     /// Puts back what was read, to be read again.
     pub(crate) fn unread(&mut self, bytes: Bytes) {
-        debug_assert!(self.first.is_empty(), "bytes that were put back are read before others");
-        self.first = bytes;
+        self.first = if self.first.is_empty() { bytes } else { [bytes, self.first.clone()].concat().into() };
     }
 }
 

@@ -11,4 +11,5 @@ mod plain;
 mod routing;
 mod support;
 mod tls;
+mod upgrade;
 mod upstreams;

@@ -172,11 +172,12 @@ impl Exchange {
         state.response_sent = true;
         let empty = || ResponseHead { status: StatusCode::INTERNAL_SERVER_ERROR, headers: HeaderMap::new() };
         let mut head = state.response.clone().unwrap_or_else(empty);
-        if head.status.is_informational() {
+        let upgraded = head.status == StatusCode::SWITCHING_PROTOCOLS && self.agreed.is_some();
+        if head.status.is_informational() && !upgraded {
             head.status = StatusCode::INTERNAL_SERVER_ERROR;
         }
         head::strip_hop_by_hop(&mut head.headers);
-        let bodiless = self.method == Method::HEAD || head.status == StatusCode::NOT_MODIFIED;
+        let bodiless = self.method == Method::HEAD || head.status == StatusCode::NOT_MODIFIED || upgraded;
         match outgoing {
             // The length that the body would have had is the upstream's to tell.
             Outgoing::Source(source) if source.is_end() && bodiless => keep_one_length(&mut head.headers),
