@@ -140,6 +140,7 @@ pub(crate) fn streams() -> Vec<Spec> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of cases, one after another")]
 pub(crate) fn data_and_headers() -> Vec<Spec> {
     let prioritised = [&[0, 0, 0, 0, 255][..], &request("GET", "/")].concat();
     vec![
@@ -254,6 +255,7 @@ pub(crate) fn data_and_headers() -> Vec<Spec> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of cases, one after another")]
 pub(crate) fn settings_and_windows() -> Vec<Spec> {
     vec![
         spec(

@@ -24,6 +24,7 @@ const SCHEME: (&str, &str) = (":scheme", "http");
 const PATH: (&str, &str) = (":path", "/");
 const HOST: (&str, &str) = (":authority", "a");
 
+#[expect(clippy::too_many_lines, reason = "a table of cases, one after another")]
 pub(crate) fn messages() -> Vec<Spec> {
     vec![
         spec("4/1 GET", Expect::Ok(1), [with(&[])]),
