@@ -52,6 +52,8 @@ fn main() {
         for count in [1, 4, 16] {
             report(&format!("{count} header filters"), &pools, &headers[..count]).await;
         }
+        let same = vec![headers[0].clone(); 16];
+        report("16 of one VM", &pools, &same).await;
         let exclusive = plugin("x", HEADERS, VmMode::Exclusive);
         let exclusive =
             host.load(Arc::new(exclusive), guest("header_filter"), Access::empty("x")).await.unwrap();

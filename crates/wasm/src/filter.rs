@@ -1,9 +1,8 @@
 //! A plugin's place in the filter chain of one stream.
 
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use agw_config::FailurePolicy;
 use bytes::Bytes;
@@ -85,13 +84,23 @@ impl Filter {
     pub(crate) async fn open(lease: VmLease, stream: &Arc<Stream>) -> Filter {
         let context = StreamContext::new(stream.clone());
         if !lease.vm.plugin.exclusive() {
-            // Never suspended, so never dropped half-way.
-            return create_filter(lease, context).await;
+            let id = lease.vm.try_enter().and_then(|entry| create_now(entry, &context));
+            return Filter::of(lease, context, id);
         }
         let spawner = lease.spawner().clone();
         // Dropped half-way, it makes the filter in the background, which then ends like any other.
         let create = create_filter(lease, context.clone());
         Unbroken::new(Box::pin(create), &spawner, &context).await
+    }
+
+    /// Without `id` the guest has trapped.
+    fn of(lease: VmLease, context: Arc<StreamContext>, id: Option<u32>) -> Filter {
+        let plugin = lease.vm.plugin.clone();
+        if id.is_none() {
+            context.fail();
+        }
+        let parts = id.map(|id| Parts { lease, id });
+        Filter { parts, plugin, context }
     }
 
     /// What its module exports.
@@ -220,8 +229,9 @@ impl Filter {
             let call = async move { call_guest(&vm, id, callback, argument, end_of_stream).await };
             Unbroken::new(Box::pin(call), parts.lease.spawner(), &self.context).await
         } else {
-            // Never suspended, so never dropped half-way.
-            call_guest(vm, id, callback, argument, end_of_stream).await
+            // Its guest is never suspended, so nobody else can be inside.
+            let entry = vm.try_enter();
+            entry.and_then(|entry| call_now(entry, &self.plugin, id, callback, argument, end_of_stream))
         };
         let Some(action) = action else { return self.follow_policy() };
         if self.context.stream.is_interrupted() {
@@ -261,17 +271,13 @@ impl Drop for Filter {
             // The worker is gone: nobody can run the guest any more.
             return;
         }
-        let mut nobody = Context::from_waker(Waker::noop());
-        if !self.plugin.exclusive()
-            && let Some(entry) = lease.vm.try_enter()
-        {
-            // A guest of a shared VM is never suspended: this ends at once.
-            let ended = pin!(end_context(entry, id)).poll(&mut nobody);
-            if ended == Poll::Ready(true) {
+        if !self.plugin.exclusive() {
+            if lease.vm.try_enter().is_some_and(|entry| end_now(entry, id)) {
                 lease.pool_succeeded();
             }
             return;
         }
+        let mut nobody = Context::from_waker(Waker::noop());
         let spawner = lease.spawner().clone();
         let mut end: LocalFuture<()> = Box::pin(end_lease(lease, id));
         // Most ends need not wait, and so no task.
@@ -306,13 +312,8 @@ fn head_count(headers: usize, pseudo: u32) -> u32 {
 }
 
 async fn create_filter(lease: VmLease, context: Arc<StreamContext>) -> Filter {
-    let plugin = lease.vm.plugin.clone();
     let id = create_context(&lease.vm, context.clone()).await;
-    if id.is_none() {
-        context.fail();
-    }
-    let parts = id.map(|id| Parts { lease, id });
-    Filter { parts, plugin, context }
+    Filter::of(lease, context, id)
 }
 
 async fn create_context(vm: &Rc<Vm>, context: Arc<StreamContext>) -> Option<u32> {
@@ -320,6 +321,53 @@ async fn create_context(vm: &Rc<Vm>, context: Arc<StreamContext>) -> Option<u32>
     let id = entry.core.data_mut().insert(context);
     let created = entry.call("proxy_on_context_create", id, |exports| &exports.context_create, (id, ROOT_ID));
     created.await.ok().map(|_| id)
+}
+
+/// In a shared VM.
+fn create_now(mut entry: Entry<'_>, context: &Arc<StreamContext>) -> Option<u32> {
+    let id = entry.core.data_mut().insert(context.clone());
+    let params = (id, ROOT_ID);
+    entry.call_now("proxy_on_context_create", id, |exports| &exports.context_create, params).ok().map(|_| id)
+}
+
+/// The guest's action in a shared VM; `None` if it has trapped.
+fn call_now(
+    mut entry: Entry<'_>,
+    plugin: &LoadedPlugin,
+    id: u32,
+    callback: Callback,
+    argument: u32,
+    end_of_stream: bool,
+) -> Option<u32> {
+    let started = Instant::now();
+    let phase = callback.phase();
+    let outcome = match callback {
+        Callback::RequestTrailers | Callback::ResponseTrailers => {
+            entry.call_now(phase, id, |exports| exports.trailers(callback), (id, argument))
+        }
+        _ => {
+            let params = (id, argument, u32::from(end_of_stream));
+            entry.call_now(phase, id, |exports| exports.message(callback), params)
+        }
+    };
+    if let Some(histogram) = plugin.phase(callback) {
+        histogram.observe(started.elapsed().as_secs_f64());
+    }
+    outcome.ok().map(Option::unwrap_or_default)
+}
+
+/// `proxy_on_done`, `proxy_on_log`, `proxy_on_delete` in a shared VM; false after a trap.
+fn end_now(mut entry: Entry<'_>, id: u32) -> bool {
+    let ended = (|| {
+        entry.call_now("proxy_on_done", id, |exports| &exports.done, id)?;
+        entry.core.data_mut().stage = Stage::Log;
+        entry.call_now("proxy_on_log", id, |exports| &exports.log, id)?;
+        entry.core.data_mut().stage = Stage::Running;
+        entry.call_now("proxy_on_delete", id, |exports| &exports.delete, id)
+    })();
+    entry.core.data_mut().stage = Stage::Running;
+    entry.core.data_mut().remove(id);
+    ended.is_ok()
 }
 
 /// The guest's action; `None` if the VM has failed, now or before.

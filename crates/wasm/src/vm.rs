@@ -169,7 +169,36 @@ impl Entry<'_> {
         P: WasmParams + Sync,
         R: WasmResults + Sync,
     {
-        let Some(outcome) = self.core.call(context, export, params).await else { return Ok(None) };
+        let outcome = self.core.call(context, export, params).await;
+        self.ended(phase, outcome)
+    }
+
+    /// The same for a VM whose guest is never suspended.
+    ///
+    /// # Errors
+    /// As [`Entry::call`].
+    pub(crate) fn call_now<P, R>(
+        &mut self,
+        phase: &'static str,
+        context: u32,
+        export: impl FnOnce(&Exports) -> &Option<TypedFunc<P, R>>,
+        params: P,
+    ) -> Result<Option<R>, Trapped>
+    where
+        P: WasmParams,
+        R: WasmResults,
+    {
+        let outcome = self.core.call_now(context, export, params);
+        self.ended(phase, outcome)
+    }
+
+    /// What is due when a callback has ended.
+    fn ended<R>(
+        &mut self,
+        phase: &'static str,
+        outcome: Option<wasmtime::Result<R>>,
+    ) -> Result<Option<R>, Trapped> {
+        let Some(outcome) = outcome else { return Ok(None) };
         self.core.data_mut().start_timer();
         if self.core.data().pump_wanted {
             self.vm.start_pump();

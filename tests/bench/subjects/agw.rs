@@ -1,6 +1,5 @@
 //! AGW: one worker, one route, the upstream; chains of plugins on the route.
 
-use std::fmt::Write;
 use std::net::SocketAddr;
 
 use agw_tests::guest;
@@ -22,24 +21,21 @@ pub(super) fn rate_limit(around: &Surroundings) -> Result<Server> {
     Server::agw(&rate_limit_document(around.upstream, redis))
 }
 
-/// The stock header filter so many times, each with a name and a VM of its own, as different plugins would be.
+/// The stock header filter so many times in a chain; as with `agw try --count` and in Envoy, its contexts share a VM.
 pub(super) fn filter_document(upstream: SocketAddr, count: usize) -> Result<String> {
     let module = guest("header-filter")?;
-    let names: Vec<String> = (1..=count).map(|number| format!("headers-{number}")).collect();
-    let mut plugins = String::from("plugins:\n");
+    let names = vec!["headers".to_owned(); count];
     let rules = HEADER_RULES.replace('\n', "\n      ");
-    for name in &names {
-        write!(
-            plugins,
-            "  - name: {name}
+    let plugins = format!(
+        "plugins:
+  - name: headers
     module: {{ file: {} }}
     configuration: |
       {}
 ",
-            module.display(),
-            rules.trim_end()
-        )?;
-    }
+        module.display(),
+        rules.trim_end()
+    );
     Ok(document(upstream, &names, &plugins))
 }
 

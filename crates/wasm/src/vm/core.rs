@@ -105,13 +105,41 @@ impl VmCore {
         P: WasmParams + Sync,
         R: WasmResults + Sync,
     {
-        let VmCore { store, exports, suspending } = self;
+        if !self.suspending {
+            return self.call_now(context, export, params);
+        }
+        let (store, f) = self.prepare(context, export)?;
+        Some(f.call_async(store, params).await)
+    }
+
+    /// The same for a VM whose guest is never suspended. No future: one that holds a fiber is large, and moving it
+    /// costs more than most callbacks.
+    pub(crate) fn call_now<P, R>(
+        &mut self,
+        context: u32,
+        export: impl FnOnce(&Exports) -> &Option<TypedFunc<P, R>>,
+        params: P,
+    ) -> Option<wasmtime::Result<R>>
+    where
+        P: WasmParams,
+        R: WasmResults,
+    {
+        let (store, f) = self.prepare(context, export)?;
+        Some(f.call(store, params))
+    }
+
+    fn prepare<P, R>(
+        &mut self,
+        context: u32,
+        export: impl FnOnce(&Exports) -> &Option<TypedFunc<P, R>>,
+    ) -> Option<(&mut Store<VmData>, &TypedFunc<P, R>)> {
+        let VmCore { store, exports, .. } = self;
         let f = export(exports).as_ref()?;
         let data = store.data_mut();
         data.effective = context;
         let ticks = data.cpu.begin();
         store.set_epoch_deadline(ticks);
-        Some(if *suspending { f.call_async(store, params).await } else { f.call(store, params) })
+        Some((store, f))
     }
 
     pub(crate) fn data(&self) -> &VmData {
