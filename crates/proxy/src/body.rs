@@ -9,11 +9,15 @@ mod request;
 mod response;
 
 use std::cell::Cell;
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
 
 pub(crate) use self::drive::{Direction, Driven, First, drive};
 pub(crate) use self::replay::Replay;
 pub(crate) use self::request::{RequestBody, RequestSource};
-pub(crate) use self::response::{ResponseBody, ResponseSource};
+pub(crate) use self::response::{ResponseBody, ResponseSource, Watched};
+use crate::connection::{Clock, Watch};
 
 /// Why a body ended early.
 #[derive(Debug, thiserror::Error)]
@@ -56,19 +60,55 @@ impl BodyError {
 }
 
 /// What became of a request's body, for the exchange that no longer holds it.
-#[derive(Debug, Default)]
 pub(crate) struct Meter {
     /// Bytes read so far.
     pub(crate) bytes: Cell<u64>,
     /// Why it ended early, if it did.
     pub(crate) fault: Cell<Option<Fault>>,
+    /// The next of it was asked for, and has not come.
+    pub(crate) is_awaited: Cell<bool>,
+    /// Where it says that it moves.
+    clock: Rc<Clock>,
+    watch: Watch,
 }
 
 impl Meter {
+    /// Of a body that may be silent for `silence_max`.
+    pub(crate) fn new(clock: &Rc<Clock>, silence_max: Duration) -> Self {
+        Meter {
+            bytes: Cell::new(0),
+            fault: Cell::new(None),
+            is_awaited: Cell::new(false),
+            watch: clock.body_begins(silence_max),
+            clock: Rc::clone(clock),
+        }
+    }
+
+    /// Some of it has come.
+    fn came(&self) {
+        self.is_awaited.set(false);
+        self.clock.moved();
+    }
+
+    /// The client owes no more of it.
+    fn ended(&self) {
+        self.is_awaited.set(false);
+        self.clock.body_ended(self.watch);
+    }
+
     /// Adds what was read; an error if that is more than `limit` in all.
     fn add(&self, bytes: usize, limit: u64) -> Result<(), BodyError> {
         let total = self.bytes.get().saturating_add(bytes as u64);
         self.bytes.set(total);
         if total > limit { Err(BodyError::TooLarge) } else { Ok(()) }
+    }
+}
+
+impl fmt::Debug for Meter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Meter")
+            .field("bytes", &self.bytes)
+            .field("fault", &self.fault)
+            .finish_non_exhaustive()
     }
 }

@@ -100,6 +100,9 @@ pub(crate) async fn serve(
     let (mut parts, incoming) = request.into_parts();
     let path = parts.uri.path_and_query().cloned();
     let mut exchange = Exchange::begin(connection, clock, parts.method.clone(), path);
+    if !incoming.is_end_stream() {
+        exchange.clock.request_is_unread();
+    }
     if parts.version == Version::HTTP_2
         && let Err(problem) =
             head::settle_http2(&mut parts, exchange.connection.entrance.listener.headers_max)
@@ -213,7 +216,8 @@ impl Exchange {
     }
 
     fn meter(&mut self) -> Rc<Meter> {
-        Rc::clone(self.meter.get_or_insert_default())
+        let silence_max = self.idle_timeout();
+        Rc::clone(self.meter.get_or_insert_with(|| Rc::new(Meter::new(&self.clock, silence_max))))
     }
 
     /// Has the request answered by the route's action: sends it to the cluster that was drawn, and waits for the head
@@ -231,7 +235,7 @@ impl Exchange {
         forwarding.rewrite(&mut request)?;
         if target.upstream.is_echo() {
             let echoed = self.clock.before(self.deadline, Box::pin(echo(request))).await;
-            return match echoed.ok_or(reply::ROUTE_TIMEOUT)? {
+            return match echoed.ok_or_else(|| self.late(reply::ROUTE_TIMEOUT))? {
                 Ok((head, body)) => Ok((head, ResponseSource::Whole(body))),
                 Err(error) => Err(body_halt(error.fault())),
             };
@@ -249,7 +253,7 @@ impl Exchange {
             tries: &self.tries,
         };
         let sent = self.clock.before(self.deadline, target.upstream.send(request, plan)).await;
-        let Sent { response, lease } = match sent.ok_or(reply::ROUTE_TIMEOUT)? {
+        let Sent { response, lease } = match sent.ok_or_else(|| self.late(reply::ROUTE_TIMEOUT))? {
             Ok(answered) => answered,
             Err(error) => return Err(self.send_failed(&error)),
         };
@@ -266,6 +270,16 @@ impl Exchange {
         let mut head = ResponseHead { status: parts.status, headers: parts.headers };
         head::strip_response(&mut head.headers).map_err(|_| reply::UPSTREAM_PROTOCOL_ERROR)?;
         Ok((head, ResponseSource::Upstream { incoming, lease: Some(lease) }))
+    }
+
+    /// What to answer if time is up: `otherwise`, unless it was the request's body that did not move.
+    #[cold]
+    fn late(&self, otherwise: Problem) -> Problem {
+        match &self.meter {
+            Some(meter) if self.clock.is_silent() && meter.is_awaited.get() => reply::REQUEST_BODY_TIMEOUT,
+            Some(_) if self.clock.is_silent() => reply::REQUEST_BODY_NOT_TAKEN,
+            _ => otherwise,
+        }
     }
 
     /// What to answer if nothing came from upstream. The request's body may be to blame.
@@ -325,12 +339,14 @@ impl Exchange {
             // Tells the client that it is the last on this connection; hyper then closes it.
             head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        self.clock.response_begins(self.deadline.max(Instant::now() + REPLY_GRACE));
+        let now = Instant::now();
+        self.clock.response_begins(now, self.deadline.max(now + REPLY_GRACE), self.idle_timeout());
     }
 
     /// So many bytes of the response's body have gone out.
     pub(crate) fn sent(&mut self, bytes: usize) {
         self.response_bytes += bytes as u64;
+        self.clock.moved();
     }
 
     /// The response has gone out whole.
@@ -356,6 +372,7 @@ impl Exchange {
     fn broke_off(&mut self) {
         let (details, flags) = match self.clock.cut().or_else(|| self.connection.cut()) {
             Some(Cut::ResponseTimeout) => ("response_timeout", "UT"),
+            Some(Cut::Silent) => ("body_idle_timeout", "SI"),
             Some(Cut::Drained) => ("drain_timeout", ""),
             _ => ("downstream_remote_disconnect", "DC"),
         };

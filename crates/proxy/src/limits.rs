@@ -52,6 +52,15 @@ pub(crate) const BODY_BUFFER_BYTES: usize = 64 << 10;
 /// Bytes of a connection's first read, if its protocol is told from them.
 pub(crate) const FIRST_READ_BYTES: usize = 1024;
 
+/// A client that is still sending when its last answer has gone out is read from for so long ...
+pub(crate) const LINGER_TIME: Duration = Duration::from_secs(5);
+
+/// ... and for so many bytes; then the connection is closed, which may cost it the answer.
+pub(crate) const LINGER_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes of one such read.
+pub(crate) const LINGER_READ_BYTES: usize = 4096;
+
 /// PING, SETTINGS and PRIORITY frames, and those of unknown types, that an HTTP/2 client may send within
 /// [`HTTP2_FLOOD_WINDOW`]; at more the connection is closed with ENHANCE_YOUR_CALM.
 pub(crate) const HTTP2_CONTROL_FRAMES_MAX: usize = 1000;

@@ -141,6 +141,24 @@ pub(crate) const PLUGIN_REQUEST_NOT_VALID: Problem = Problem::new(
 pub(crate) const REQUEST_TOO_LARGE: Problem =
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", "the request's body is too large");
 /// A filter held back more of the request's body than the route allows.
+/// The client has stopped sending.
+pub(crate) const REQUEST_BODY_TIMEOUT: Problem = Problem::new(
+    StatusCode::REQUEST_TIMEOUT,
+    "request_body_timeout",
+    "no more of the request's body came within the route's idle timeout",
+)
+.flagged("SI")
+.closing();
+
+/// Nobody upstream takes the request's body.
+pub(crate) const REQUEST_BODY_NOT_TAKEN: Problem = Problem::new(
+    StatusCode::GATEWAY_TIMEOUT,
+    "upstream_idle_timeout",
+    "the upstream took no more of the request's body within the route's idle timeout",
+)
+.flagged("SI")
+.closing();
+
 pub(crate) const REQUEST_BUFFER_FULL: Problem = Problem::new(
     StatusCode::PAYLOAD_TOO_LARGE,
     "request_buffer_full",

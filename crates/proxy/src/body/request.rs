@@ -1,12 +1,12 @@
 //! The request's body, as the upstream connection pulls it.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::drive::{Piece, Pieces};
@@ -79,16 +79,7 @@ impl Body for RequestBody {
         let mut polled = match kind {
             Kind::Empty => return Poll::Ready(None),
             Kind::Whole(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Kind::Plain { incoming, limit } => match Pin::new(incoming).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    let bytes = frame.data_ref().map_or(0, Bytes::len);
-                    let counted = meter.as_ref().map_or(Ok(()), |meter| meter.add(bytes, *limit));
-                    Poll::Ready(Some(counted.map(|()| frame)))
-                }
-                Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(BodyError::Source(error)))),
-                Poll::Ready(None) => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
-            },
+            Kind::Plain { incoming, limit } => poll_plain(incoming, *limit, meter.as_deref(), cx),
             Kind::Driven(driven) => driven.poll_next(cx),
             Kind::Replay(body) => return body.poll_next(cx),
         };
@@ -124,6 +115,35 @@ impl Body for RequestBody {
     }
 }
 
+fn poll_plain(
+    incoming: &mut Incoming,
+    limit: u64,
+    meter: Option<&Meter>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    let polled = Pin::new(&mut *incoming).poll_frame(cx).map_err(BodyError::Source);
+    let Some(meter) = meter else { return polled };
+    match polled {
+        Poll::Ready(Some(Ok(frame))) => {
+            meter.came();
+            if incoming.is_end_stream() {
+                meter.ended();
+            }
+            let counted = meter.add(frame.data_ref().map_or(0, Bytes::len), limit);
+            Poll::Ready(Some(counted.map(|()| frame)))
+        }
+        Poll::Ready(None) => {
+            meter.ended();
+            Poll::Ready(None)
+        }
+        Poll::Pending => {
+            meter.is_awaited.set(true);
+            Poll::Pending
+        }
+        broken @ Poll::Ready(Some(Err(_))) => broken,
+    }
+}
+
 /// The client's body, as a chain pulls it.
 #[derive(Debug)]
 pub(crate) struct RequestSource {
@@ -134,16 +154,12 @@ pub(crate) struct RequestSource {
 
 impl Pieces for RequestSource {
     async fn next(&mut self) -> Result<Piece, BodyError> {
-        match self.incoming.frame().await {
-            None => Ok(Piece::Data(Bytes::new(), true)),
-            Some(Err(error)) => Err(BodyError::Source(error)),
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(bytes) => {
-                    self.meter.add(bytes.len(), self.limit)?;
-                    Ok(Piece::Data(bytes, self.incoming.is_end_stream()))
-                }
-                Err(frame) => Ok(Piece::Trailers(frame.into_trailers().unwrap_or_default())),
-            },
-        }
+        let RequestSource { incoming, limit, meter } = self;
+        let frame = poll_fn(|cx| poll_plain(incoming, *limit, Some(meter), cx)).await.transpose()?;
+        Ok(match frame.map(Frame::into_data) {
+            None => Piece::Data(Bytes::new(), true),
+            Some(Ok(bytes)) => Piece::Data(bytes, incoming.is_end_stream()),
+            Some(Err(frame)) => Piece::Trailers(frame.into_trailers().unwrap_or_default()),
+        })
     }
 }

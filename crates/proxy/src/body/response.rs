@@ -2,6 +2,7 @@
 //! dropped because the client left, the exchange ends.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use hyper::body::Incoming;
 
 use super::drive::{Piece, Pieces};
 use super::{BodyError, Driven, Fault};
+use crate::connection::Clock;
 use crate::exchange::Exchange;
 use crate::head::strip_trailers;
 use crate::upstream::Lease;
@@ -106,6 +108,20 @@ impl Pieces for ResponseSource {
                 Ok(piece)
             }
         }
+    }
+}
+
+/// A source that tells the clock what comes, even if a filter holds it back.
+pub(crate) struct Watched {
+    pub(crate) source: ResponseSource,
+    pub(crate) clock: Rc<Clock>,
+}
+
+impl Pieces for Watched {
+    async fn next(&mut self) -> Result<Piece, BodyError> {
+        let piece = self.source.next().await?;
+        self.clock.moved();
+        Ok(piece)
     }
 }
 

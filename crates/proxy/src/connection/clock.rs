@@ -8,17 +8,21 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use agw_config::Listener;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::silence::{Silence, Watch};
 use crate::limits::FAR_FUTURE;
 
 /// See the module.
 pub(crate) struct Clock {
     timer: Timer,
+    silence: Silence,
+    /// Of the request there is more than its exchange has read.
+    unread: Cell<bool>,
     phase: Cell<Phase>,
     /// Why the gateway ends what the clock belongs to, once it does.
     cut: Cell<Option<Cut>>,
@@ -45,6 +49,8 @@ pub(crate) enum Cut {
     Idle,
     SlowHead,
     ResponseTimeout,
+    /// No byte of a body has come or gone for too long.
+    Silent,
     Drained,
 }
 
@@ -62,6 +68,8 @@ impl Clock {
     pub(crate) fn new(now: Instant, listener: &Listener) -> Self {
         Clock {
             timer: Timer::new(after(now, listener.idle_timeout)),
+            silence: Silence::new(now),
+            unread: Cell::new(false),
             phase: Cell::new(Phase::Idle { since: now }),
             cut: Cell::new(None),
             answered: Cell::new(false),
@@ -81,11 +89,45 @@ impl Clock {
     /// A request's head has arrived: from now on its exchange watches the time.
     pub(crate) fn exchange_begins(&self) {
         self.phase.set(Phase::Exchange);
+        self.unread.set(false);
     }
 
-    /// The response's head is going out; it is cut if the rest is not out by `deadline`.
-    pub(crate) fn response_begins(&self, deadline: Instant) {
+    /// The request has a body. As long as it has not been read to its end, the connection cannot be just closed.
+    pub(crate) fn request_is_unread(&self) {
+        self.unread.set(true);
+    }
+
+    /// Whether the client may still be sending the body of the last request.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.unread.get()
+    }
+
+    /// From now on some byte of a body has to move every `limit`, until the end of this watch or the next begins.
+    pub(crate) fn body_begins(&self, limit: Duration) -> Watch {
+        self.silence.begin(Instant::now(), limit)
+    }
+
+    /// The request's body has been read.
+    pub(crate) fn body_ended(&self, watch: Watch) {
+        self.unread.set(false);
+        self.silence.end_watch(watch);
+    }
+
+    /// Something of a body has moved.
+    pub(crate) fn moved(&self) {
+        self.silence.moved();
+    }
+
+    /// Whether a future was given up because nothing moved.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silence.is_over()
+    }
+
+    /// The response's head is going out; it is cut if the rest is not out by `deadline`, or if no byte of it, nor of
+    /// the request, moves for `silence_max`.
+    pub(crate) fn response_begins(&self, now: Instant, deadline: Instant, silence_max: Duration) {
         self.answered.set(true);
+        self.silence.begin(now, silence_max);
         self.phase.set(Phase::Sending { deadline });
     }
 
@@ -102,10 +144,12 @@ impl Clock {
     /// The exchange is over.
     pub(crate) fn exchange_ends(&self, now: Instant) {
         self.phase.set(Phase::Idle { since: now });
+        self.silence.end();
     }
 
     /// Something was read from the client.
     pub(crate) fn bytes_arrived(&self) {
+        self.silence.moved();
         if let Phase::Idle { .. } = self.phase.get() {
             self.phase.set(Phase::Head { since: Instant::now() });
         }
@@ -121,7 +165,7 @@ impl Clock {
         matches!(self.phase.get(), Phase::Idle { .. })
     }
 
-    /// What the future returns, or nothing if it is not done by `deadline`.
+    /// What the future returns, or nothing if it is not done by `deadline`, or a body that began is silent for too long.
     ///
     /// # Cancel safety
     /// As the future's.
@@ -129,7 +173,7 @@ impl Clock {
         let mut future = pin!(future);
         poll_fn(|cx| match future.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending => self.timer.poll_until(cx, deadline).map(|()| None),
+            Poll::Pending => self.poll_moving(cx, deadline).map(|_| None),
         })
         .await
     }
@@ -140,16 +184,30 @@ impl Clock {
             Phase::Exchange => return Poll::Pending,
             Phase::Idle { since } => (after(since, listener.idle_timeout), Cut::Idle),
             Phase::Head { since } => (after(since, listener.header_timeout), Cut::SlowHead),
-            Phase::Sending { deadline } => (deadline, Cut::ResponseTimeout),
+            Phase::Sending { deadline } => return self.poll_moving(cx, deadline),
         };
         self.timer.poll_until(cx, deadline).map(|()| cut)
     }
 
-    /// Ready when the response should have been out.
-    pub(crate) fn poll_sent(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready with the reason when the response should have been out, or nothing of it moves.
+    pub(crate) fn poll_sent(&self, cx: &mut Context<'_>) -> Poll<Cut> {
         match self.phase.get() {
-            Phase::Sending { deadline } => self.timer.poll_until(cx, deadline),
+            Phase::Sending { deadline } => self.poll_moving(cx, deadline),
             _ => Poll::Pending,
+        }
+    }
+
+    /// Ready at `deadline`, or in silence.
+    fn poll_moving(&self, cx: &mut Context<'_>, deadline: Instant) -> Poll<Cut> {
+        loop {
+            let next = self.silence.next_look(deadline);
+            ready!(self.timer.poll_until(cx, next));
+            if next == deadline {
+                return Poll::Ready(Cut::ResponseTimeout);
+            }
+            if self.silence.look(Instant::now()) {
+                return Poll::Ready(Cut::Silent);
+            }
         }
     }
 

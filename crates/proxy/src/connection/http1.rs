@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::Connection;
 use super::clock::{Clock, Cut};
+use super::linger::linger;
 use super::stop::StopWatch;
 use super::stream::ClientStream;
 use super::tunnel;
@@ -55,17 +56,21 @@ pub(super) async fn drive(
     let upgraded = connection.tunnel.take();
     match ended {
         Ok(Ok(())) => {
+            let parts = http.into_parts();
+            let mut client = parts.io.inner.into_inner();
             if let Some(tunnel) = upgraded {
-                let parts = http.into_parts();
-                let mut client = parts.io.inner.into_inner();
                 client.unread(parts.read_buf);
                 Box::pin(tunnel::drive(*tunnel, &clock, stop, client)).await;
+            } else if clock.is_unread() || !parts.read_buf.is_empty() {
+                Box::pin(linger(&clock, stop, client)).await;
             }
         }
         Ok(Err(error)) => {
             tracing::debug!(source = %connection.peer, error = &error as &dyn std::error::Error, "connection ended");
             if error.is_parse() {
-                refused(connection, clock, &error);
+                refused(connection, Rc::clone(&clock), &error);
+                let client = http.into_parts().io.inner.into_inner();
+                Box::pin(linger(&clock, stop, client)).await;
             }
         }
         Err(cut) => {
@@ -103,10 +108,18 @@ impl Drain {
     }
 }
 
-/// Tells the clock when a head begins.
+/// Tells the clock when a head begins, and that bytes move.
 struct Http1Io {
     inner: TokioIo<ClientStream>,
     clock: Rc<Clock>,
+}
+
+impl Http1Io {
+    fn written(&self, polled: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(_)) = polled {
+            self.clock.moved();
+        }
+    }
 }
 
 impl Read for Http1Io {
@@ -125,7 +138,9 @@ impl Read for Http1Io {
 
 impl Write for Http1Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
+        let polled = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.written(&polled);
+        polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -145,6 +160,8 @@ impl Write for Http1Io {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        let polled = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        self.written(&polled);
+        polled
     }
 }

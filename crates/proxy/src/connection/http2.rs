@@ -179,7 +179,7 @@ async fn run(stream: impl Future<Output = ()>, clock: Option<Rc<Clock>>, open: O
         let mut stream = pin!(stream);
         poll_fn(|cx| match stream.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(()),
-            Poll::Pending => clock.poll_sent(cx).map(|()| clock.set_cut(Cut::ResponseTimeout)),
+            Poll::Pending => clock.poll_sent(cx).map(|cut| clock.set_cut(cut)),
         })
         .await;
     }

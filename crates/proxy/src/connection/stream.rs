@@ -33,6 +33,14 @@ impl ClientStream {
         ClientStream { first: Bytes::new(), carrier: Carrier::Tls(Box::new(stream)) }
     }
 
+    /// The socket alone: what comes after it was shut down for writing means nothing, so nobody need decrypt it.
+    pub(crate) fn into_socket(self) -> TcpStream {
+        match self.carrier {
+            Carrier::Plain(stream) => stream,
+            Carrier::Tls(stream) => stream.into_inner().0,
+        }
+    }
+
     /// Puts back what was read, to be read again.
     pub(crate) fn unread(&mut self, bytes: Bytes) {
         self.first = if self.first.is_empty() { bytes } else { [bytes, self.first.clone()].concat().into() };

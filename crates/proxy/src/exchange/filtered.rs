@@ -92,7 +92,7 @@ impl Exchange {
 
         let deadline = self.deadline;
         let body = clock.before(deadline, self.request_body(stream, incoming)).await;
-        let body = body.unwrap_or_else(|| Err(reply::PLUGIN_PAUSE_TIMEOUT.into()))?;
+        let body = body.unwrap_or_else(|| Err(self.late(reply::PLUGIN_PAUSE_TIMEOUT).into()))?;
         let request = send_head(stream, body);
         tokio::select! {
             biased;

@@ -27,7 +27,8 @@ impl Exchange {
         if body.is_driven() {
             let clock = std::rc::Rc::clone(&self.clock);
             let read = clock.before(self.deadline, Box::pin(read_to_end(body))).await;
-            read.ok_or(reply::PLUGIN_PAUSE_TIMEOUT)?.map_err(|error| body_halt(error.fault()))?;
+            read.ok_or_else(|| self.late(reply::PLUGIN_PAUSE_TIMEOUT))?
+                .map_err(|error| body_halt(error.fault()))?;
         }
         let (head, body) = match action {
             Action::Respond(fixed) => fixed.answer(),

@@ -126,7 +126,7 @@ impl Exchange {
         assemble(head, ResponseBody::handed_over())
     }
 
-    /// How long a tunnel may be silent.
+    /// How long a tunnel, or a body, may be silent.
     pub(crate) fn idle_timeout(&self) -> Duration {
         self.route.as_ref().map_or(Duration::MAX, |route| route.route.idle_timeout)
     }

@@ -9,6 +9,7 @@ mod h2;
 mod http;
 mod plain;
 mod routing;
+mod slow;
 mod support;
 mod tls;
 mod upgrade;

@@ -10,7 +10,7 @@ use http::{Method, Response, StatusCode};
 use tokio::time::Instant;
 
 use super::super::{Exchange, Reset, assemble};
-use crate::body::{BodyError, Direction, Driven, Fault, First, ResponseBody, ResponseSource, drive};
+use crate::body::{BodyError, Direction, Driven, Fault, First, ResponseBody, ResponseSource, Watched, drive};
 use crate::head;
 use crate::limits::REPLY_GRACE;
 use crate::reply::{self, Reply};
@@ -111,6 +111,7 @@ impl Exchange {
             return Ok(Outgoing::Source(source));
         }
         let buffer_max = self.route.as_ref().map_or(0, |route| route.route.buffer_bytes_max);
+        let source = Watched { source, clock: Rc::clone(&self.clock) };
         let mut driven = drive(Direction::Response, source, filters, buffer_max, Arc::clone(stream));
         Ok(match driven.first().await? {
             First::Whole(bytes) => Outgoing::Source(ResponseSource::Whole(bytes)),
