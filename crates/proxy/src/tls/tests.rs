@@ -116,3 +116,36 @@ fn a_client_gets_the_certificate_with_its_name() {
     }
     assert_eq!(served(&certificates, None), 0);
 }
+
+#[test]
+fn a_certificate_renewed_while_its_key_was_away_serves_when_the_key_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = KeyPair::generate().unwrap();
+    let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let chain = |year: i32| {
+        let mut params = CertificateParams::new(["a.test".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        params.self_signed(&key).unwrap().pem()
+    };
+    put("chain", &chain(2040));
+    put("key", &key.serialize_pem());
+    let pem = |name: &str| {
+        let file = folder.path().join(name);
+        Pem { text: Secret::new(std::fs::read(&file).unwrap()), file: Some(file) }
+    };
+    let listener = listener(vec![ServerCertificate { chain: pem("chain"), key: pem("key") }]);
+    let (tls, mut watched) = ServerTls::new(&listener).unwrap().unwrap();
+    let (first, metrics) = (tls.config(), agw_telemetry::Metrics::new());
+
+    put("chain", &chain(2041));
+    std::fs::remove_file(folder.path().join("key")).unwrap();
+    watched.look(&metrics);
+    watched.look(&metrics);
+    assert!(Arc::ptr_eq(&tls.config(), &first), "half of a pair serves");
+    put("key", &key.serialize_pem());
+    watched.look(&metrics);
+    let second = tls.config();
+    assert!(!Arc::ptr_eq(&second, &first), "the new certificate was forgotten");
+    watched.look(&metrics);
+    assert!(Arc::ptr_eq(&tls.config(), &second), "reloaded without a change");
+}

@@ -3,7 +3,7 @@
 //! One thread for all listeners, owned by the proxy: reading a file may block, and a worker must not. A file counts as
 //! changed when the system says something else about it than before; then its bytes are compared. A pair that cannot
 //! be used, such as a new certificate whose key has not been written yet, leaves the old one in place, and is tried
-//! again when one of its files changes once more.
+//! again when one of its files changes once more; one that cannot be read, when it can.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -40,6 +40,8 @@ pub(crate) struct WatchedListener {
 struct Pair {
     chain: Source,
     key: Source,
+    /// One of them has changed, and the pair was not tried since.
+    changed: bool,
     identity: Arc<Identity>,
 }
 
@@ -57,6 +59,8 @@ struct Source {
     bytes: Vec<u8>,
     /// What the system said of the file then; nothing before the first look.
     stamp: Option<Stamp>,
+    /// The last look failed, and `bytes` are older than the file.
+    unreadable: bool,
 }
 
 /// What changes with a file: device, inode, length, and times of change in nanoseconds.
@@ -114,6 +118,7 @@ impl WatchedListener {
         let pairs = config.certificates.iter().zip(identities).map(|(certificate, identity)| Pair {
             chain: Source::new(&certificate.chain),
             key: Source::new(&certificate.key),
+            changed: false,
             identity,
         });
         let authority = config.client_auth.as_ref().zip(verifier);
@@ -131,38 +136,39 @@ impl WatchedListener {
         all.any(|source| source.pem.file.is_some())
     }
 
-    /// Looks at every file once. What changed and can be used serves from now on.
-    fn look(&mut self, metrics: &Metrics) {
-        let mut renewed = false;
+    /// Looks at every file once, and waits for the disk. What changed and can be used serves from now on.
+    pub(super) fn look(&mut self, metrics: &Metrics) {
+        let mut renewed = Vec::new();
         for pair in &mut self.pairs {
             match pair.look(&self.tls) {
                 Ok(false) => {}
-                Ok(true) => {
-                    renewed = true;
-                    count(metrics, &self.name, "ok");
-                    tracing::info!(listener.name = %self.name, certificate = pair.label(), "certificate reloaded");
-                }
+                Ok(true) => renewed.push(pair.label().to_owned()),
                 Err(error) => refuse(metrics, &self.name, pair.label(), &error),
             }
         }
         if let Some(authority) = &mut self.authority {
             match authority.look(&self.tls) {
                 Ok(false) => {}
-                Ok(true) => {
-                    renewed = true;
-                    count(metrics, &self.name, "ok");
-                    tracing::info!(listener.name = %self.name, "authorities of clients reloaded");
-                }
+                Ok(true) => renewed.push(authority.ca.label().to_owned()),
                 Err(error) => refuse(metrics, &self.name, authority.ca.label(), &error),
             }
         }
-        if renewed {
-            let identities: Vec<_> = self.pairs.iter().map(|pair| Arc::clone(&pair.identity)).collect();
-            let verifier = self.authority.as_ref().map(|authority| Arc::clone(&authority.verifier));
-            if let Err(error) = self.tls.replace(&identities, verifier) {
-                refuse(metrics, &self.name, "all", &CertificateError::Config(error));
-            }
-            self.tell_expiry(metrics);
+        if !renewed.is_empty() {
+            self.put_in_place(&renewed, metrics);
+        }
+    }
+
+    /// Tells of it only afterwards: who reads the count may rely on the next handshake.
+    fn put_in_place(&self, renewed: &[String], metrics: &Metrics) {
+        let identities: Vec<_> = self.pairs.iter().map(|pair| Arc::clone(&pair.identity)).collect();
+        let verifier = self.authority.as_ref().map(|authority| Arc::clone(&authority.verifier));
+        if let Err(error) = self.tls.replace(&identities, verifier) {
+            return refuse(metrics, &self.name, "all", &CertificateError::Config(error));
+        }
+        self.tell_expiry(metrics);
+        for certificate in renewed {
+            count(metrics, &self.name, "ok");
+            tracing::info!(listener.name = %self.name, certificate, "certificate reloaded");
         }
     }
 
@@ -204,20 +210,25 @@ impl Pair {
 
     /// Whether there is a new certificate.
     fn look(&mut self, tls: &ServerTls) -> Result<bool, CertificateError> {
-        let looks = [self.chain.look(), self.key.look()];
-        let mut changed = false;
-        for look in looks {
+        let mut failed = None;
+        for look in [self.chain.look(), self.key.look()] {
             match look {
                 Look::Same => {}
-                Look::Changed => changed = true,
-                Look::Failed(error) => return Err(error),
+                Look::Changed => self.changed = true,
+                Look::Failed(error) => failed = Some(error),
             }
         }
-        if changed {
-            let identity = Identity::parse(&self.chain.bytes, &self.key.bytes, &tls.settings.provider)?;
-            self.identity = Arc::new(identity);
+        if let Some(error) = failed {
+            return Err(error);
         }
-        Ok(changed)
+        // Its other half may come back as it was: that is no change, but the time to try the pair.
+        if !self.changed || self.chain.unreadable || self.key.unreadable {
+            return Ok(false);
+        }
+        self.changed = false;
+        self.identity =
+            Arc::new(Identity::parse(&self.chain.bytes, &self.key.bytes, &tls.settings.provider)?);
+        Ok(true)
     }
 }
 
@@ -238,7 +249,7 @@ impl Authority {
 
 impl Source {
     fn new(pem: &Pem) -> Self {
-        Source { pem: pem.clone(), bytes: pem.text.expose().to_vec(), stamp: None }
+        Source { pem: pem.clone(), bytes: pem.text.expose().to_vec(), stamp: None, unreadable: false }
     }
 
     fn label(&self) -> &str {
@@ -254,6 +265,7 @@ impl Source {
             Err(_) if self.stamp == Some(Stamp::default()) => return Look::Same,
             Err(error) => {
                 self.stamp = Some(Stamp::default());
+                self.unreadable = true;
                 return Look::Failed(CertificateError::Unreadable(error));
             }
         };
@@ -261,7 +273,9 @@ impl Source {
             return Look::Same;
         }
         self.stamp = Some(stamp);
-        match read(file) {
+        let read = read(file);
+        self.unreadable = read.is_err();
+        match read {
             Ok(bytes) if bytes == self.bytes => Look::Same,
             Ok(bytes) => {
                 self.bytes = bytes;
