@@ -8,6 +8,7 @@ mod held;
 mod holder;
 mod idle_and_slow;
 mod outage;
+mod rotation;
 mod shared_limit;
 mod stopped;
 
@@ -42,6 +43,7 @@ const SCENARIOS: &[(&str, &str, Scenario)] = &[
     ("outage", "Redis killed under load and started again 10 s later", outage::run),
     ("stopped", "Redis stopped (SIGSTOP) under load: the deadline holds", stopped::run),
     ("hand-over", "100,000 requests while one process after the other takes over", hand_over::run),
+    ("rotation", "100,000 requests over TLS while certificates are replaced", rotation::run),
     (
         "idle-and-slow",
         "10,000 idle connections and 1,000 slow clients beside 64 that work",
