@@ -4,6 +4,8 @@
 //! through. One with plugins takes [`filtered`]. Both end in a response whose body owns the [`Exchange`]; when that is
 //! dropped, for whatever reason, the exchange ends: the filters finish, the log line is written, the metrics counted.
 
+mod dispatch;
+mod end;
 mod filtered;
 mod local;
 mod plain;
@@ -14,7 +16,7 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use agw_wasm::ResponseHead;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONNECTION, HOST, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
@@ -23,17 +25,16 @@ use tokio::time::Instant;
 
 use self::upgrade::{Agreed, Wish};
 pub(crate) use self::upgrade::{Tunnel, TunnelEnd};
-use crate::access_log::Entry;
 use crate::action::Forwarding;
-use crate::body::{Fault, Meter, RequestBody, ResponseBody, ResponseSource};
+use crate::body::{Meter, RequestBody, ResponseBody, ResponseSource};
 use crate::chain::Chain;
-use crate::connection::{Clock, Connection, Cut, after};
+use crate::connection::{Clock, Connection, after};
 use crate::head::{self, Arrived, Client, TraceId};
 use crate::limits::REPLY_GRACE;
 use crate::reply::{self, Problem, Reply};
 use crate::router::Asked;
 use crate::runtime::RouteState;
-use crate::upstream::{SendError, SendPlan, Sent, Tries, echo};
+use crate::upstream::Tries;
 use crate::worker::Stop;
 
 /// The stream is closed without an answer.
@@ -220,84 +221,6 @@ impl Exchange {
         Rc::clone(self.meter.get_or_insert_with(|| Rc::new(Meter::new(&self.clock, silence_max))))
     }
 
-    /// Has the request answered by the route's action: sends it to the cluster that was drawn, and waits for the head
-    /// of its response, at most until the deadline.
-    async fn dispatch(
-        &mut self,
-        mut request: Request<RequestBody>,
-    ) -> Result<(ResponseHead, ResponseSource), Halt> {
-        let Some(route) = self.route.clone() else { return Err(reply::ROUTE_NOT_FOUND.into()) };
-        let (Some(forwarding), Some(target)) = (route.action.forwarding(), route.targets.get(self.share))
-        else {
-            return Box::pin(self.answer_here(&route.action, request)).await;
-        };
-        let hash = if forwarding.has_key() { self.hash(forwarding, &request) } else { None };
-        forwarding.rewrite(&mut request)?;
-        if target.upstream.is_echo() {
-            let echoed = self.clock.before(self.deadline, Box::pin(echo(request))).await;
-            return match echoed.ok_or_else(|| self.late(reply::ROUTE_TIMEOUT))? {
-                Ok((head, body)) => Ok((head, ResponseSource::Whole(body))),
-                Err(error) => Err(body_halt(error.fault())),
-            };
-        }
-        if self.wish.is_some() {
-            self.pass_wish(forwarding, &target.upstream, &mut request);
-        }
-        let before = Instant::now();
-        let plan = SendPlan {
-            retry: forwarding.retry(),
-            hash,
-            deadline: self.deadline,
-            endpoint_host: forwarding.host_of_endpoint(),
-            upgrade: self.wish.is_some(),
-            tries: &self.tries,
-        };
-        let sent = self.clock.before(self.deadline, target.upstream.send(request, plan)).await;
-        let Sent { response, lease } = match sent.ok_or_else(|| self.late(reply::ROUTE_TIMEOUT))? {
-            Ok(answered) => answered,
-            Err(error) => return Err(self.send_failed(&error)),
-        };
-        route.stats.upstream_answered(before.elapsed());
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS && self.wish.is_some() {
-            let head = Box::pin(self.agree(response, lease)).await?;
-            return Ok((head, ResponseSource::Whole(bytes::Bytes::new())));
-        }
-        let (parts, incoming) = response.into_parts();
-        // The gateway asked for no upgrade, so 101 is no answer to its request.
-        if parts.status.is_informational() {
-            return Err(reply::UPSTREAM_PROTOCOL_ERROR.into());
-        }
-        let mut head = ResponseHead { status: parts.status, headers: parts.headers };
-        head::strip_response(&mut head.headers).map_err(|_| reply::UPSTREAM_PROTOCOL_ERROR)?;
-        Ok((head, ResponseSource::Upstream { incoming, lease: Some(lease) }))
-    }
-
-    /// What to answer if time is up: `otherwise`, unless it was the request's body that did not move.
-    #[cold]
-    fn late(&self, otherwise: Problem) -> Problem {
-        match &self.meter {
-            Some(meter) if self.clock.is_silent() && meter.is_awaited.get() => reply::REQUEST_BODY_TIMEOUT,
-            Some(_) if self.clock.is_silent() => reply::REQUEST_BODY_NOT_TAKEN,
-            _ => otherwise,
-        }
-    }
-
-    /// What to answer if nothing came from upstream. The request's body may be to blame.
-    fn send_failed(&self, error: &SendError) -> Halt {
-        if let Some(fault) = self.meter.as_ref().and_then(|meter| meter.fault.get()) {
-            return body_halt(fault);
-        }
-        tracing::debug!(error = error as &dyn std::error::Error, "no response from upstream");
-        let problem = match error {
-            SendError::Connect { .. } => reply::UPSTREAM_CONNECT_FAILED,
-            SendError::Overflow { .. } => reply::UPSTREAM_OVERFLOW,
-            SendError::TryTimeout => reply::UPSTREAM_TRY_TIMEOUT,
-            SendError::Exchange(error) if error.is_parse() => reply::UPSTREAM_PROTOCOL_ERROR,
-            SendError::Exchange(_) => reply::UPSTREAM_RESET,
-        };
-        problem.into()
-    }
-
     /// Answers with a reply that no filter sees.
     fn answer(mut self: Box<Self>, reply: impl Into<Reply>) -> Response<ResponseBody> {
         let reply = reply.into();
@@ -343,116 +266,10 @@ impl Exchange {
         self.clock.response_begins(now, self.deadline.max(now + REPLY_GRACE), self.idle_timeout());
     }
 
-    /// So many bytes of the response's body have gone out.
-    pub(crate) fn sent(&mut self, bytes: usize) {
-        self.response_bytes += bytes as u64;
-        self.clock.moved();
-    }
-
-    /// The response has gone out whole.
-    pub(crate) fn completed(&mut self) {
-        self.settled = true;
-    }
-
-    /// The response breaks off, and why.
-    pub(crate) fn failed(&mut self, details: &'static str, flags: &'static str) {
-        if !self.settled {
-            self.settled = true;
-            self.details = Cow::Borrowed(details);
-            self.flags = flags;
-        }
-    }
-
     /// Whether a filter has reset the stream, from whatever callback.
     pub(crate) fn is_interrupted(&self) -> bool {
         self.chain.as_ref().is_some_and(|chain| chain.stream.is_interrupted())
     }
-
-    /// The client left, or the gateway closed the connection.
-    fn broke_off(&mut self) {
-        let (details, flags) = match self.clock.cut().or_else(|| self.connection.cut()) {
-            Some(Cut::ResponseTimeout) => ("response_timeout", "UT"),
-            Some(Cut::Silent) => ("body_idle_timeout", "SI"),
-            Some(Cut::Drained) => ("drain_timeout", ""),
-            _ => ("downstream_remote_disconnect", "DC"),
-        };
-        self.details = Cow::Borrowed(details);
-        self.flags = flags;
-    }
-
-    /// Filters read what became of the exchange in their log callback, so they learn it before they are dropped.
-    fn finish_filters(&mut self, request_bytes: u64) {
-        let Some(chain) = self.chain.take() else { return };
-        let info = &mut chain.stream.state().info;
-        info.request_bytes = request_bytes;
-        info.response_bytes = self.response_bytes;
-        info.code_details = self.details.to_string();
-        info.response_flags = self.flags;
-        info.upstream = self.tries.peer();
-    }
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        if !self.settled {
-            self.broke_off();
-        }
-        let request_bytes = self.meter.as_ref().map_or(0, |meter| meter.bytes.get());
-        self.finish_filters(request_bytes);
-        let now = Instant::now();
-        let duration = now - self.started_at;
-        let worker = &self.connection.worker;
-        let stats = self.route.as_ref().map_or(&worker.unmatched, |route| &route.stats);
-        stats.ended(&self.method, self.status, duration);
-        worker.log(&Entry {
-            time: self.started,
-            listener: &self.connection.entrance.name,
-            route: self.route.as_ref().map_or("none", |route| &route.name),
-            method: self.method.as_str(),
-            path: self.path.as_ref().map_or("-", PathAndQuery::as_str),
-            status: self.status,
-            details: &self.details,
-            flags: self.flags,
-            duration_ms: duration,
-            request_bytes,
-            response_bytes: self.response_bytes,
-            upstream: self.tries.peer(),
-            attempts: self.tries.count(),
-            request_id: self.request_id.to_str().unwrap_or_default(),
-            trace_id: self.trace.as_str(),
-            source: self.client.address,
-        });
-        self.clock.exchange_ends(now);
-    }
-}
-
-/// What a fault of the request's body comes to.
-fn body_halt(fault: Fault) -> Halt {
-    match fault {
-        Fault::TooLarge => reply::REQUEST_TOO_LARGE.into(),
-        Fault::BufferFull => reply::REQUEST_BUFFER_FULL.into(),
-        Fault::Source => reply::REQUEST_BODY_BROKEN.into(),
-        Fault::Interrupted => Halt::Interrupted,
-    }
-}
-
-/// A request for upstream. The body says how it is framed, whatever the headers said.
-fn upstream_request(
-    method: Method,
-    path: PathAndQuery,
-    mut headers: HeaderMap,
-    body: RequestBody,
-) -> Request<RequestBody> {
-    // Said outright, because hyper takes a GET of unknown length for one without body.
-    if body.known_length().is_none() {
-        headers.remove(CONTENT_LENGTH);
-        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
-    let mut request = Request::new(body);
-    *request.method_mut() = method;
-    *request.uri_mut() = path.into();
-    *request.headers_mut() = headers;
-    request
 }
 
 fn assemble(head: ResponseHead, body: ResponseBody) -> Response<ResponseBody> {

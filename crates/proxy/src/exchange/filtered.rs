@@ -24,7 +24,8 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use self::response::Answer;
-use super::{Exchange, Halt, Reset, body_halt, upstream_request};
+use super::dispatch::{body_halt, upstream_request};
+use super::{Exchange, Halt, Reset};
 use crate::body::{Direction, First, RequestBody, RequestSource, ResponseBody, ResponseSource, drive};
 use crate::chain::Chain;
 use crate::head::{self, Arrived, Client};

@@ -6,7 +6,8 @@ use http::Request;
 use http::header::HOST;
 use http_body_util::BodyExt;
 
-use super::{Exchange, Halt, body_halt};
+use super::dispatch::body_halt;
+use super::{Exchange, Halt};
 use crate::action::{Action, Forwarding};
 use crate::body::{BodyError, RequestBody, ResponseSource};
 use crate::reply;

@@ -3,7 +3,8 @@
 use http::Response;
 use hyper::body::Incoming;
 
-use super::{Exchange, Halt, Reset, upstream_request};
+use super::dispatch::upstream_request;
+use super::{Exchange, Halt, Reset};
 use crate::body::ResponseBody;
 use crate::head::Arrived;
 
