@@ -1,5 +1,6 @@
 //! A process of its own that holds connections open, idle or slow, until it is killed.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
@@ -24,6 +25,12 @@ const AT_ONCE: usize = 64;
 
 /// A slow client does one byte in this time.
 const PACE: Duration = Duration::from_secs(1);
+
+/// How long a slow sender counts as being opened.
+const SENDER_SETTLES: Duration = Duration::from_millis(100);
+
+/// Bytes of an answer that tell its status.
+const HEAD_START: usize = 16;
 
 /// What the held connections do.
 #[derive(Clone, Copy, Debug)]
@@ -96,12 +103,30 @@ async fn open(kind: Kind, address: SocketAddr, at: usize) -> Result<(usize, TcpS
         Kind::Slow => "GET /large HTTP/1.1\r\nhost: held\r\n\r\n",
     };
     stream.write_all(request.as_bytes()).await?;
+    if let Kind::Slow = kind
+        && sends(at)
+    {
+        // Nothing tells that its exchange has begun: it keeps its place until it surely has.
+        sleep(SENDER_SETTLES).await;
+        return Ok((at, stream));
+    }
+    let mut answer = [0; HEAD_START];
+    stream.read_exact(&mut answer).await?;
+    ensure!(answer.starts_with(b"HTTP/1.1 200"), "no 200: {}", String::from_utf8_lossy(&answer));
     if let Kind::Idle = kind {
-        let mut answer = [0; 1024];
-        let read = stream.read(&mut answer).await?;
-        ensure!(answer[..read].starts_with(b"HTTP/1.1 200"), "no 200");
+        let _ = stream.read(&mut [0; 1024]).await?;
     }
     Ok((at, stream))
+}
+
+/// A sender's answer comes after its body: whatever is there before is a refusal.
+fn no_answer_yet(stream: &TcpStream) -> Result<()> {
+    let mut answer = [0; 1024];
+    match stream.try_read(&mut answer) {
+        Ok(read) => bail!("a slow sender was cut off: {:?}", String::from_utf8_lossy(&answer[..read])),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
+        Err(error) => Err(error).context("a slow sender was cut off"),
+    }
 }
 
 async fn live(kind: Kind, at: usize, mut stream: TcpStream) -> Result<()> {
@@ -109,7 +134,10 @@ async fn live(kind: Kind, at: usize, mut stream: TcpStream) -> Result<()> {
     loop {
         match kind {
             Kind::Idle => ensure!(stream.read(&mut byte).await? > 0, "an idle connection was closed"),
-            Kind::Slow if sends(at) => stream.write_all(b"x").await?,
+            Kind::Slow if sends(at) => {
+                no_answer_yet(&stream)?;
+                stream.write_all(b"x").await?;
+            }
             Kind::Slow => ensure!(stream.read(&mut byte).await? > 0, "a slow reader was cut off"),
         }
         sleep(PACE).await;
