@@ -55,21 +55,12 @@ impl Commands {
     }
 
     pub(crate) fn int(&mut self, value: i64) {
-        let mut digits = [0u8; 20];
-        let mut at = digits.len();
-        let mut left = value.unsigned_abs();
-        loop {
-            at -= 1;
-            digits[at] = b'0' + (left % 10) as u8;
-            left /= 10;
-            if left == 0 {
-                break;
-            }
-        }
         if value < 0 {
             self.bytes.push(b'-');
         }
-        self.bytes(&digits[at..]);
+        agw_wire::resp::put_decimal(&mut self.bytes, value.unsigned_abs());
+        // Ends the argument.
+        self.bytes(b"");
     }
 
     pub(crate) fn float(&mut self, value: f64) {

@@ -13,7 +13,7 @@ mod reply;
 mod script;
 mod transport;
 
-pub use agw_wire::resp::{Head, Value};
+pub use agw_wire::resp::{Head, Value, put_decimal};
 pub use agw_wire::{CallError, Code, Retry};
 
 pub use batch::Batch;

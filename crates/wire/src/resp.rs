@@ -92,7 +92,8 @@ pub fn put_header(out: &mut Vec<u8>, kind: u8, len: usize) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn put_decimal(out: &mut Vec<u8>, mut value: u64) {
+/// Appends a number in decimal. In a guest `core::fmt` costs many times this.
+pub fn put_decimal(out: &mut Vec<u8>, mut value: u64) {
     let mut digits = [0u8; 20];
     let mut at = digits.len();
     loop {
@@ -383,5 +384,21 @@ mod cursor_tests {
         assert_eq!(Cursor::new(&deep).skip(), Err(ParseError::Incomplete));
         let many = b"*9223372036854775807\r\n*9223372036854775807\r\n%9223372036854775807\r\n";
         assert_eq!(Cursor::new(many).skip(), Err(ParseError::Malformed));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_decimal_to_the_last() {
+        for (value, text) in
+            [(0, "0"), (7, "7"), (10, "10"), (12_345, "12345"), (u64::MAX, "18446744073709551615")]
+        {
+            let mut out = Vec::new();
+            put_decimal(&mut out, value);
+            assert_eq!(out, text.as_bytes());
+        }
     }
 }

@@ -3,8 +3,9 @@
 //! Sources: draft-ietf-httpapi-ratelimit-headers and RFC 9457. The policy's name has no character that a quoted
 //! string or JSON would have to escape; the configuration sees to that.
 
+use agw_sdk::put_decimal;
+
 use crate::config::Config;
-use crate::decimal;
 use crate::window::Standing;
 
 /// The value of `RateLimit-Policy`: what holds.
@@ -19,9 +20,9 @@ pub(crate) fn limit(config: &Config, standing: Standing) -> Vec<u8> {
     value.push(b'"');
     value.extend_from_slice(config.name.as_bytes());
     value.extend_from_slice(b"\";r=");
-    decimal::put(&mut value, standing.remaining(config));
+    put_decimal(&mut value, standing.remaining(config));
     value.extend_from_slice(b";t=");
-    decimal::put(&mut value, standing.reset_seconds());
+    put_decimal(&mut value, standing.reset_seconds());
     value
 }
 

@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use agw_sdk::put_decimal;
 use sha2::{Digest, Sha256};
 
 use crate::config::{Config, Source};
-use crate::decimal;
 
 /// What of a request can be a key.
 pub(crate) trait Request {
@@ -54,7 +54,7 @@ pub(crate) fn key(prefix: &[u8], sources: &[Source], request: &dyn Request) -> V
 /// `:` kind length `:` bytes.
 fn put_part(key: &mut Vec<u8>, kind: u8, part: &[u8]) {
     key.extend_from_slice(&[b':', kind]);
-    decimal::put(key, part.len() as u64);
+    put_decimal(key, part.len() as u64);
     key.push(b':');
     key.extend_from_slice(part);
 }

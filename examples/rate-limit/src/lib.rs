@@ -2,7 +2,6 @@
 
 mod answer;
 mod config;
-mod decimal;
 mod filter;
 mod key;
 mod window;
