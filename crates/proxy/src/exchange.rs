@@ -12,6 +12,7 @@ mod plain;
 mod upgrade;
 
 use std::borrow::Cow;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::SystemTime;
 
@@ -93,11 +94,30 @@ impl From<Problem> for Halt {
 /// # Cancel safety
 /// Dropping the future ends the exchange: its filters finish, its upstream connection is closed, and its log line has
 /// the flag `DC`.
-pub(crate) async fn serve(
+pub(crate) fn serve(
     request: Request<Incoming>,
     connection: Rc<Connection>,
     clock: Rc<Clock>,
-) -> Result<Response<ResponseBody>, Reset> {
+) -> impl Future<Output = Result<Response<ResponseBody>, Reset>> {
+    // What needs no waiting is done before there is a future, which so has less to carry.
+    let course = take(request, connection, clock);
+    async move {
+        match course {
+            Course::Answered(response) => Ok(response),
+            Course::Plain(exchange, request) => plain::run(exchange, request).await,
+            Course::Filtered(running) => running.await,
+        }
+    }
+}
+
+/// How a request goes on once its head was looked at.
+enum Course {
+    Answered(Response<ResponseBody>),
+    Plain(Box<Exchange>, Box<Request<RequestBody>>),
+    Filtered(Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Reset>>>>),
+}
+
+fn take(request: Request<Incoming>, connection: Rc<Connection>, clock: Rc<Clock>) -> Course {
     let (mut parts, incoming) = request.into_parts();
     let path = parts.uri.path_and_query().cloned();
     let mut exchange = Exchange::begin(connection, clock, parts.method.clone(), path);
@@ -108,7 +128,7 @@ pub(crate) async fn serve(
         && let Err(problem) =
             head::settle_http2(&mut parts, exchange.connection.entrance.listener.headers_max)
     {
-        return Ok(exchange.answer(problem));
+        return Course::Answered(exchange.answer(problem));
     }
     // Of hyper's extensions only the one for upgrades is ever there.
     if !parts.extensions.is_empty() {
@@ -116,7 +136,7 @@ pub(crate) async fn serve(
     }
     let mut arrived = match head::arrive(parts, exchange.connection.local) {
         Ok(arrived) => arrived,
-        Err(turned) => return Ok(exchange.answer(turned)),
+        Err(turned) => return Course::Answered(exchange.answer(turned)),
     };
     exchange.introduce(&mut arrived);
 
@@ -124,18 +144,20 @@ pub(crate) async fn serve(
     let host = arrived.headers.get(HOST).and_then(|host| host.to_str().ok());
     let (method, path, headers) = (&arrived.method, &arrived.path, &arrived.headers);
     let Some(route) = generation.find(Asked { authority: host, method, path, headers }) else {
-        return Ok(exchange.answer(reply::ROUTE_NOT_FOUND));
+        return Course::Answered(exchange.answer(reply::ROUTE_NOT_FOUND));
     };
     exchange.take_route(route);
     if head::content_length(&arrived.headers)
         .is_some_and(|length| length > route.route.request_body_bytes_max)
     {
-        return Ok(exchange.answer(reply::REQUEST_TOO_LARGE));
+        return Course::Answered(exchange.answer(reply::REQUEST_TOO_LARGE));
     }
     if route.plugins.is_empty() {
-        plain::run(exchange, arrived, incoming).await
+        let request = plain::request(&mut exchange, arrived, incoming);
+        Course::Plain(exchange, request)
     } else {
-        Box::pin(filtered::run(exchange, generation, arrived, incoming)).await
+        let generation = Rc::clone(&generation);
+        Course::Filtered(Box::pin(filtered::run(exchange, generation, arrived, incoming)))
     }
 }
 

@@ -140,7 +140,7 @@ impl Upstream {
     /// Dropping the future closes the HTTP/1.1 connection, or resets the HTTP/2 stream, that the request was sent on.
     pub(crate) async fn send(
         &self,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
         plan: SendPlan<'_>,
     ) -> Result<Sent, SendError> {
         let place = self.state.circuit.request().map_err(|limit| self.overflow(limit))?;
@@ -159,7 +159,7 @@ impl Upstream {
     /// As [`Upstream::send`].
     async fn try_once(
         &self,
-        mut request: Request<RequestBody>,
+        mut request: Box<Request<RequestBody>>,
         plan: SendPlan<'_>,
         tried: &mut Vec<SocketAddr>,
     ) -> Result<Sent, SendError> {
@@ -182,7 +182,7 @@ impl Upstream {
                 }
                 Err(error) => error,
             };
-            let unsent = error.take_message().map(http2::restore);
+            let unsent = error.take_message().map(|request| Box::new(http2::restore(request)));
             let error = error.into_error();
             let again = unsent.or_else(|| spare.filter(|_| http2::is_unprocessed(&error)));
             // A connection that the peer had closed before, or a stream that it had no room for, is no failure.
@@ -245,9 +245,9 @@ impl Upstream {
 }
 
 /// The request once more, for a stream that the peer does not look at; only if it has no body.
-fn spare(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+fn spare(request: &Request<RequestBody>) -> Option<Box<Request<RequestBody>>> {
     request.body().is_end_stream().then(|| {
-        let mut spare = Request::new(RequestBody::empty());
+        let mut spare = Box::new(Request::new(RequestBody::empty()));
         *spare.method_mut() = request.method().clone();
         *spare.uri_mut() = request.uri().clone();
         *spare.headers_mut() = request.headers().clone();

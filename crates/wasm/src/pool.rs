@@ -167,7 +167,7 @@ impl PluginPool {
         if let Some(vm) = self.living_shared() {
             return Ok(self.lease(vm, None));
         }
-        let vm = self.make().await?;
+        let vm = Box::pin(self.make()).await?;
         *self.shared.borrow_mut() = Some(vm.clone());
         Ok(self.lease(vm, None))
     }
@@ -182,19 +182,20 @@ impl PluginPool {
         shared.clone()
     }
 
+    /// What waits is boxed, so that it costs nothing where nobody has to.
     async fn acquire_exclusive(self: &Rc<Self>) -> Result<VmLease, AcquireError> {
         let wait = self.plugin.config.vm.wait;
         let place = match self.places.clone().try_acquire_owned() {
             Ok(place) => place,
-            Err(_) => match timeout(wait, self.places.clone().acquire_owned()).await {
+            Err(_) => match Box::pin(timeout(wait, self.places.clone().acquire_owned())).await {
                 Ok(Ok(place)) => place,
                 _ => return Err(AcquireError::Busy(wait)),
             },
         };
         let vm = match self.take_idle() {
             Some(vm) => vm,
-            None if self.may_make() => self.make().await?,
-            None => self.await_idle(wait).await?,
+            None if self.may_make() => Box::pin(self.make()).await?,
+            None => Box::pin(self.await_idle(wait)).await?,
         };
         Ok(self.lease(vm, Some(place)))
     }

@@ -7,7 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -167,11 +167,16 @@ impl Clock {
 
     /// What the future returns, or nothing if it is not done by `deadline`, or a body that began is silent for too long.
     ///
+    /// The caller pins it: a future that is passed on by value is kept twice in its caller's, and copied.
+    ///
     /// # Cancel safety
     /// As the future's.
-    pub(crate) async fn before<F: Future>(&self, deadline: Instant, future: F) -> Option<F::Output> {
-        let mut future = pin!(future);
-        poll_fn(|cx| match future.as_mut().poll(cx) {
+    pub(crate) async fn before<F: Future + Unpin>(
+        &self,
+        deadline: Instant,
+        mut future: F,
+    ) -> Option<F::Output> {
+        poll_fn(|cx| match Pin::new(&mut future).poll(cx) {
             Poll::Ready(output) => Poll::Ready(Some(output)),
             Poll::Pending => self.poll_moving(cx, deadline).map(|_| None),
         })

@@ -1,5 +1,7 @@
 //! A request on its way to what answers it, up to the head of the response.
 
+use std::pin::pin;
+
 use agw_wasm::ResponseHead;
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
@@ -17,7 +19,7 @@ impl Exchange {
     /// of its response, at most until the deadline.
     pub(super) async fn dispatch(
         &mut self,
-        mut request: Request<RequestBody>,
+        mut request: Box<Request<RequestBody>>,
     ) -> Result<(ResponseHead, ResponseSource), Halt> {
         let Some(route) = self.route.clone() else { return Err(reply::ROUTE_NOT_FOUND.into()) };
         let (Some(forwarding), Some(target)) = (route.action.forwarding(), route.targets.get(self.share))
@@ -45,7 +47,10 @@ impl Exchange {
             upgrade: self.wish.is_some(),
             tries: &self.tries,
         };
-        let sent = self.clock.before(self.deadline, target.upstream.send(request, plan)).await;
+        let sent = {
+            let sending = pin!(target.upstream.send(request, plan));
+            self.clock.before(self.deadline, sending).await
+        };
         let Sent { response, lease } = match sent.ok_or_else(|| self.late(reply::ROUTE_TIMEOUT))? {
             Ok(answered) => answered,
             Err(error) => return Err(self.send_failed(&error)),
@@ -108,13 +113,14 @@ pub(super) fn upstream_request(
     path: PathAndQuery,
     mut headers: HeaderMap,
     body: RequestBody,
-) -> Request<RequestBody> {
+) -> Box<Request<RequestBody>> {
     // Said outright, because hyper takes a GET of unknown length for one without body.
     if body.known_length().is_none() {
         headers.remove(CONTENT_LENGTH);
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    let mut request = Request::new(body);
+    // Boxed: it passes through many hands on its way to the connection.
+    let mut request = Box::new(Request::new(body));
     *request.method_mut() = method;
     *request.uri_mut() = path.into();
     *request.headers_mut() = headers;

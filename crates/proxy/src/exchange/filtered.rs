@@ -13,6 +13,7 @@
 mod response;
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -85,14 +86,19 @@ impl Exchange {
     ) -> Result<(ResponseHead, ResponseSource), Halt> {
         let clock = Rc::clone(&self.clock);
         let deadline = self.deadline;
-        let heads = self.request_headers(generation, stream, incoming.is_end_stream());
-        let heads = clock.before(deadline, heads).await;
+        let heads = {
+            let heads = pin!(self.request_headers(generation, stream, incoming.is_end_stream()));
+            clock.before(deadline, heads).await
+        };
         heads.unwrap_or_else(|| Err(reply::PLUGIN_PAUSE_TIMEOUT.into()))?;
         self.choose_again(generation, stream)?;
         check_head(stream)?;
 
         let deadline = self.deadline;
-        let body = clock.before(deadline, self.request_body(stream, incoming)).await;
+        let body = {
+            let body = pin!(self.request_body(stream, incoming));
+            clock.before(deadline, body).await
+        };
         let body = body.unwrap_or_else(|| Err(self.late(reply::PLUGIN_PAUSE_TIMEOUT).into()))?;
         let request = send_head(stream, body);
         tokio::select! {
@@ -225,7 +231,7 @@ fn check_head(stream: &Stream) -> Result<(), Halt> {
 }
 
 /// The head that goes upstream. Filters go on reading theirs.
-fn send_head(stream: &Stream, body: RequestBody) -> Request<RequestBody> {
+fn send_head(stream: &Stream, body: RequestBody) -> Box<Request<RequestBody>> {
     let mut state = stream.state();
     state.request_sent = true;
     let RequestHead { method, authority, path, headers, .. } = state.request.clone();

@@ -22,7 +22,7 @@ impl Exchange {
     pub(super) async fn answer_here(
         &mut self,
         action: &Action,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
     ) -> Result<(ResponseHead, ResponseSource), Halt> {
         let (parts, body) = request.into_parts();
         if body.is_driven() {

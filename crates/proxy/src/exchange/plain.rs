@@ -1,21 +1,28 @@
 //! A request without filters: nothing is looked at, nothing is held.
 
-use http::Response;
+use http::{Request, Response};
 use hyper::body::Incoming;
 
 use super::dispatch::upstream_request;
 use super::{Exchange, Halt, Reset};
-use crate::body::ResponseBody;
+use crate::body::{RequestBody, ResponseBody};
 use crate::head::Arrived;
+
+/// What goes upstream.
+pub(super) fn request(
+    exchange: &mut Exchange,
+    arrived: Arrived,
+    incoming: Incoming,
+) -> Box<Request<RequestBody>> {
+    let limit = exchange.route.as_ref().map_or(0, |route| route.route.request_body_bytes_max);
+    let body = exchange.plain_body(incoming, limit);
+    upstream_request(arrived.method, arrived.path, arrived.headers, body)
+}
 
 pub(super) async fn run(
     mut exchange: Box<Exchange>,
-    arrived: Arrived,
-    incoming: Incoming,
+    request: Box<Request<RequestBody>>,
 ) -> Result<Response<ResponseBody>, Reset> {
-    let limit = exchange.route.as_ref().map_or(0, |route| route.route.request_body_bytes_max);
-    let body = exchange.plain_body(incoming, limit);
-    let request = upstream_request(arrived.method, arrived.path, arrived.headers, body);
     match exchange.dispatch(request).await {
         Ok((head, source)) => {
             exchange.details = exchange.answered_by().into();

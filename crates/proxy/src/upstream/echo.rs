@@ -24,7 +24,7 @@ struct Echo<'a> {
 ///
 /// # Errors
 /// If the body broke off, was too large, or a filter ended the exchange.
-pub(crate) async fn echo(request: Request<RequestBody>) -> Result<(ResponseHead, Bytes), BodyError> {
+pub(crate) async fn echo(request: Box<Request<RequestBody>>) -> Result<(ResponseHead, Bytes), BodyError> {
     let (parts, mut body) = request.into_parts();
     let mut body_bytes = 0;
     while let Some(frame) = body.frame().await {

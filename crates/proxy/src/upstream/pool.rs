@@ -6,7 +6,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -191,19 +190,12 @@ impl Endpoint {
 
 impl Link {
     /// Sends one request.
-    pub(super) fn send(&mut self, request: Request<RequestBody>) -> impl Future<Output = Answered> + use<> {
-        let (http1, http2) = match self {
-            Link::Http1(link) => (Some(link.sender.try_send_request(request)), None),
+    pub(super) async fn send(&mut self, request: Box<Request<RequestBody>>) -> Answered {
+        match self {
+            Link::Http1(link) => link.sender.try_send_request(*request).await,
             Link::Http2(stream) => {
-                let request = to_http2(request, stream.is_https());
-                (None, Some(Box::pin(stream.sender().try_send_request(request))))
-            }
-        };
-        async move {
-            match (http1, http2) {
-                (Some(sent), _) => sent.await,
-                (None, Some(sent)) => sent.await,
-                (None, None) => std::future::pending().await,
+                let request = to_http2(*request, stream.is_https());
+                Box::pin(stream.sender().try_send_request(request)).await
             }
         }
     }
@@ -277,14 +269,11 @@ impl Lease {
     }
 
     /// Sends one request.
-    pub(super) fn send(&mut self, request: Request<RequestBody>) -> impl Future<Output = Answered> + use<> {
-        // The link leaves only when the lease is consumed.
-        let sent = self.link.as_mut().map(|link| link.send(request));
-        async move {
-            match sent {
-                Some(sent) => sent.await,
-                None => std::future::pending().await,
-            }
+    pub(super) async fn send(&mut self, request: Box<Request<RequestBody>>) -> Answered {
+        match &mut self.link {
+            Some(link) => link.send(request).await,
+            // The link leaves only when the lease is consumed.
+            None => std::future::pending().await,
         }
     }
 

@@ -93,7 +93,7 @@ impl Prober {
         request.headers_mut().insert(HOST, HeaderValue::from_str(host).ok()?);
         request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("agw-health-check"));
         let mut link: Link = connect(&self.cluster, endpoint, false, None, &self.tasks).await.ok()?;
-        let response = link.send(request).await.ok()?;
+        let response = link.send(Box::new(request)).await.ok()?;
         Some(response.status())
     }
 }

@@ -22,7 +22,7 @@ use crate::connection::after;
 /// As [`Upstream::send`].
 pub(super) async fn send(
     upstream: &Upstream,
-    request: Request<RequestBody>,
+    request: Box<Request<RequestBody>>,
     plan: SendPlan<'_>,
     policy: &RetryPolicy,
 ) -> Result<Sent, SendError> {
@@ -33,7 +33,7 @@ pub(super) async fn send(
     let mut retry = 0;
     let mut place = None;
     loop {
-        let request = Request::from_parts(head.clone(), replay.body());
+        let request = Box::new(Request::from_parts(head.clone(), replay.body()));
         let result = try_in_time(upstream, request, plan, policy, &mut tried).await;
         drop(place.take());
         let worth = match &result {
@@ -64,7 +64,7 @@ pub(super) async fn send(
 /// One try, for as long as the policy gives it.
 async fn try_in_time(
     upstream: &Upstream,
-    request: Request<RequestBody>,
+    request: Box<Request<RequestBody>>,
     plan: SendPlan<'_>,
     policy: &RetryPolicy,
     tried: &mut Vec<SocketAddr>,

@@ -55,7 +55,7 @@ fn cluster(endpoints: &[&str]) -> Cluster {
     }
 }
 
-fn get() -> Request<RequestBody> {
+fn get() -> Box<Request<RequestBody>> {
     let mut request = request(RequestBody::empty());
     *request.method_mut() = Method::GET;
     request
@@ -137,8 +137,8 @@ impl Upstream {
     }
 }
 
-fn request(body: RequestBody) -> Request<RequestBody> {
-    let mut request = Request::new(body);
+fn request(body: RequestBody) -> Box<Request<RequestBody>> {
+    let mut request = Box::new(Request::new(body));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = "/".parse().unwrap();
     request.headers_mut().insert("host", "a".parse().unwrap());

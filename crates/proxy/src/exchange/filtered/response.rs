@@ -1,6 +1,7 @@
 //! The response's way back through the filters, last first.
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -43,14 +44,22 @@ impl Exchange {
         // A reply made at the deadline still passes the filters.
         let deadline = self.deadline.max(Instant::now() + REPLY_GRACE);
         self.show(stream, &answer);
-        match clock.before(deadline, self.response_headers(stream, &mut answer)).await {
+        let shown = {
+            let showing = pin!(self.response_headers(stream, &mut answer));
+            clock.before(deadline, showing).await
+        };
+        match shown {
             Some(Ok(())) => {}
             Some(Err(reset)) => return Err(self.reset(reset)),
             None => return Ok(self.answer(reply::PLUGIN_PAUSE_TIMEOUT)),
         }
         let Answer { source, upper, details, flags, close } = answer;
         (self.details, self.flags) = (details, flags);
-        let outgoing = match clock.before(deadline, self.response_body(stream, source, upper)).await {
+        let outgoing = {
+            let filling = pin!(self.response_body(stream, source, upper));
+            clock.before(deadline, filling).await
+        };
+        let outgoing = match outgoing {
             Some(Ok(outgoing)) => outgoing,
             Some(Err(error)) => return self.response_failed(stream, &error),
             None => return Ok(self.answer(reply::PLUGIN_PAUSE_TIMEOUT)),
