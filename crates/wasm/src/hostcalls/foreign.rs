@@ -8,7 +8,6 @@ use std::sync::Arc;
 use agw_foreign::{CallError, CallFuture, Code, Dispatch, Style};
 use agw_wire::{Answer, Response};
 use bytes::Bytes;
-use tokio_util::sync::CancellationToken;
 use wasmtime::{AsContextMut, Caller, Linker, Result, Trap};
 
 use super::{Sized, keep, sized};
@@ -108,7 +107,7 @@ fn begin(caller: &mut Caller<'_, VmData>, (name, name_len, payload, payload_len,
         return done(Status::BadArgument);
     }
     let (context, site) = guest.data.call_site();
-    let (parent, access) = (site.cancel.clone(), Arc::clone(&guest.data.plugin.access));
+    let access = Arc::clone(&guest.data.plugin.access);
     Ok(match access.call(name, payload, site) {
         Dispatch::NotFound => Begun::Done(Status::NotFound, Bytes::new()),
         Dispatch::Undecodable(error) => {
@@ -119,7 +118,7 @@ fn begin(caller: &mut Caller<'_, VmData>, (name, name_len, payload, payload_len,
         // In either style: what is refused at once gets no callback.
         Dispatch::Answer { bytes, .. } => Begun::Done(Status::Ok, bytes.into()),
         Dispatch::Call { style: Style::Blocking, future } => Begun::Wait(future),
-        Dispatch::Call { style: Style::Callback, future } => call_back(guest.data, context, &parent, future),
+        Dispatch::Call { style: Style::Callback, future } => call_back(guest.data, context, future),
     })
 }
 
@@ -134,11 +133,12 @@ fn cancel(data: &mut VmData, call_id: u32) -> Begun {
 }
 
 /// Enters the call into the VM's table and hands it to the VM's pump.
-fn call_back(data: &mut VmData, context: u32, parent: &CancellationToken, future: CallFuture) -> Begun {
+fn call_back(data: &mut VmData, context: u32, future: CallFuture) -> Begun {
     let response = if !data.plugin.module.has_foreign_callback {
         CallError::new(Code::Invalid, "the module does not export proxy_on_foreign_function").into()
     } else {
-        match data.calls.begin(parent) {
+        let parent = data.call_site().1.cancel;
+        match data.calls.begin(&parent) {
             Ok((call_id, cancel)) => {
                 data.post(Event::Call { context, call_id, cancel, future });
                 Response { answer: Answer::CallId(call_id), lease: 0 }
