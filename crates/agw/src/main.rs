@@ -27,6 +27,11 @@ use crate::document::Machine;
 use crate::run::Service;
 use crate::trial::Trial;
 
+/// A request makes about a hundred small allocations, each freed on the worker that made it; glibc's allocator takes a
+/// seventh of a request's CPU time for them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What refers to this machine in a document.
 const MACHINE: Machine<'static> = Machine { builtin_modules: &modules::NAMES };
 
