@@ -39,6 +39,8 @@ clusters:
 plugins:
   - name: rate-limit
     module: {{ builtin: rate-limit }}
+    # It does not wait for the store inside the VM, so all requests of a worker can share one.
+    vm: {{ mode: shared }}
     configuration:
       limit: {limit}
       window: {window}
@@ -139,7 +141,7 @@ mod tests {
         let plugin = &snapshot.plugins["rate-limit"];
         assert_eq!(
             (&plugin.module, plugin.vm.mode),
-            (&ModuleSource::Builtin("rate-limit".to_owned()), VmMode::Exclusive)
+            (&ModuleSource::Builtin("rate-limit".to_owned()), VmMode::Shared)
         );
         let configuration: Value = serde_json::from_slice(&plugin.configuration).expect("JSON");
         let expected = serde_json::json!({

@@ -11,7 +11,7 @@ use proxy_wasm::types::{Action, ContextType, LogLevel, MetricType};
 use crate::answer;
 use crate::config::{Config, OnError};
 use crate::key::{self, Request};
-use crate::window::{self, Standing};
+use crate::window::{Count, Standing};
 
 proxy_wasm::main! {{
     proxy_wasm::set_log_level(LogLevel::Info);
@@ -41,6 +41,8 @@ struct Plugin {
 /// One request.
 struct Limiter {
     plugin: Rc<Plugin>,
+    /// While Redis is asked.
+    count: Option<Count>,
     /// Known for requests that pass; their response says it.
     standing: Option<Standing>,
 }
@@ -80,22 +82,36 @@ impl RootContext for Root {
 
     fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
         let plugin = self.plugin.clone()?;
-        Some(Box::new(Limiter { plugin, standing: None }))
+        Some(Box::new(Limiter { plugin, count: None, standing: None }))
     }
 }
 
 // === impl Limiter ===
 
-impl Context for Limiter {}
+impl Context for Limiter {
+    fn on_foreign_function(&mut self, function_id: u32, size: usize) {
+        // The answer about a counter that was mended is nobody's.
+        let Some(count) = self.count.take_if(|count| count.matches(function_id)) else { return };
+        let action = match count.finish(&self.plugin.config, size) {
+            Ok(standing) => {
+                self.plugin.failing.set(false);
+                self.decide(standing)
+            }
+            Err(error) => self.uncounted(&error),
+        };
+        if action == Action::Continue {
+            self.resume_http_request();
+        }
+    }
+}
 
 impl HttpContext for Limiter {
     fn on_http_request_headers(&mut self, _headers: usize, _end_of_stream: bool) -> Action {
-        let plugin = self.plugin.clone();
-        let key = key::key(&plugin.key_prefix, &plugin.config.key, self);
-        match window::count(&plugin.config, &key) {
-            Ok(standing) => {
-                plugin.failing.set(false);
-                self.decide(standing)
+        let key = key::key(&self.plugin.key_prefix, &self.plugin.config.key, self);
+        match Count::start(&self.plugin.config, key) {
+            Ok(count) => {
+                self.count = Some(count);
+                Action::Pause
             }
             Err(error) => self.uncounted(&error),
         }

@@ -1,6 +1,6 @@
 //! One fixed window in Redis.
 
-use agw_sdk::{Error, SetOptions};
+use agw_sdk::{CallId, Error, SetOptions};
 
 use crate::config::Config;
 
@@ -13,26 +13,53 @@ pub(crate) struct Standing {
     pub(crate) left_ms: u64,
 }
 
-/// Counts one request under `key`, in one round trip.
-///
-/// The window starts with the first request: `SET NX` creates the counter together with its expiry, and nothing
-/// can run between it and `INCR`. A counter without expiry can still be met, if someone else made it or it
-/// expired in the middle on an old server; it gets one at once.
-pub(crate) fn count(config: &Config, key: &[u8]) -> Result<Standing, Error> {
-    let redis = agw_sdk::redis(&config.resource)?;
-    let start = SetOptions { ex: Some(config.window.into()), nx: true, ..SetOptions::default() };
-    let batch = redis.atomic().set_with(key, "0", start).incr(key).pttl(key);
-    let ((), count, left_ms): ((), i64, i64) = batch.run()?;
-    let count = u64::try_from(count).unwrap_or(0);
-    if let Ok(left_ms) = u64::try_from(left_ms) {
-        return Ok(Standing { count, left_ms });
-    }
-    // The request is counted whatever comes of this; if it fails, the next request tries again.
-    if let Err(error) = redis.expire(key, config.window.into()) {
-        log::warn!("a counter has no expiry, and it could not be mended: {error}");
-    }
-    Ok(Standing { count, left_ms: u64::from(config.window) * 1000 })
+/// A request that is being counted.
+pub(crate) struct Count {
+    key: Vec<u8>,
+    call: CallId,
 }
+
+// === impl Count ===
+
+impl Count {
+    /// Counts one request under `key`, in one round trip. It does not wait: while Redis answers, the VM serves other
+    /// requests.
+    ///
+    /// The window starts with the first request: `SET NX` creates the counter together with its expiry, and nothing
+    /// can run between it and `INCR`.
+    pub(crate) fn start(config: &Config, key: Vec<u8>) -> Result<Count, Error> {
+        let redis = agw_sdk::redis(&config.resource)?;
+        let start = SetOptions { ex: Some(config.window.into()), nx: true, ..SetOptions::default() };
+        let call = redis.atomic().set_with(&key, "0", start).incr(&key).pttl(&key).start()?;
+        Ok(Count { key, call })
+    }
+
+    /// Whether `on_foreign_function` was called about it.
+    pub(crate) fn matches(&self, function_id: u32) -> bool {
+        self.call.matches(function_id)
+    }
+
+    /// The answer, of `size` bytes.
+    ///
+    /// A counter without expiry can be met if someone else made it or it expired in the middle on an old server; it
+    /// gets one at once.
+    pub(crate) fn finish(self, config: &Config, size: usize) -> Result<Standing, Error> {
+        let ((), count, left_ms): ((), i64, i64) = agw_sdk::answer(self.call, size)?;
+        let count = u64::try_from(count).unwrap_or(0);
+        if let Ok(left_ms) = u64::try_from(left_ms) {
+            return Ok(Standing { count, left_ms });
+        }
+        // Nobody waits for this one: the request is counted whatever comes of it, and if it fails, the next tries again.
+        let mending = agw_sdk::redis(&config.resource)
+            .and_then(|redis| redis.pipeline().expire(&self.key, config.window.into()).start());
+        if let Err(error) = mending {
+            log::warn!("a counter has no expiry, and it could not be mended: {error}");
+        }
+        Ok(Standing { count, left_ms: u64::from(config.window) * 1000 })
+    }
+}
+
+// === impl Standing ===
 
 impl Standing {
     /// Whether the request is one too many.

@@ -50,7 +50,7 @@ plugins:
   - name: limit
     module: {{ builtin: rate-limit }}
     configuration: {{ name: per-key, limit: {LIMIT}, window: {WINDOW_SECONDS}, key: [{{ header: x-api-key }}], on_error: closed }}
-    vm: {{ max: 4096, wait: 1s }}
+    vm: {{ mode: shared }}
     limits: {{ foreign_calls: 4096 }}
 resources:
   - name: limits

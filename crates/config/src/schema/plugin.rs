@@ -42,7 +42,8 @@ pub(super) fn lower(item: &Item<'_>, unique: &mut Unique, mentions: &Mentions) -
         item.warning("no route uses this plugin", "Name it in a route's plugins, or remove it");
     }
     let module = fields.required("module", "{ file: plugin.wasm }").and_then(|item| module(&item));
-    let vm = vm(&fields, mentions.granted_plugins.contains(&name));
+    let builtin = matches!(module, Some(ModuleSource::Builtin(_)));
+    let vm = vm(&fields, mentions.granted_plugins.contains(&name), builtin);
     let limits = fields.group("limits", &LIMITS);
     let failure = [("fail_closed", FailurePolicy::FailClosed), ("fail_open", FailurePolicy::FailOpen)];
     let on_failure = fields.optional("on_failure").and_then(|item| item.choice(&failure));
@@ -95,13 +96,14 @@ fn module(item: &Item<'_>) -> Option<ModuleSource> {
     Some(ModuleSource::File(path))
 }
 
-fn vm(fields: &Fields<'_>, granted: bool) -> VmPolicy {
+fn vm(fields: &Fields<'_>, granted: bool, builtin: bool) -> VmPolicy {
     let vm = fields.group("vm", &VM);
     let mode = vm.optional("mode");
     let chosen = mode
         .as_ref()
         .and_then(|item| item.choice(&[("exclusive", VmMode::Exclusive), ("shared", VmMode::Shared)]));
-    if let (Some(item), Some(VmMode::Shared), true) = (&mode, chosen, granted) {
+    // Nobody can see from outside whether a module blocks; of those in the binary it is known that they do not.
+    if let (Some(item), Some(VmMode::Shared), true) = (&mode, chosen, granted && !builtin) {
         item.warning(
             "a resource grants this plugin access, and blocking calls are refused in shared VMs",
             "Use callbacks for every call, or write mode: exclusive",
