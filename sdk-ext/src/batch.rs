@@ -112,7 +112,7 @@ impl<'a> Batch<'a> {
         match Response::decode(&bytes)?.answer {
             Answer::CallId(id) => Ok(CallId { id, commands: self.commands.len(), atomic: self.atomic }),
             Answer::Error(error) => Err(error.into()),
-            Answer::Resp(_) => Err(Error::Host("the host answered a callback call at once")),
+            Answer::Resp(_) | Answer::Sql(_) => Err(Error::Host("the host answered a callback call at once")),
         }
     }
 

@@ -122,7 +122,7 @@ pub fn cancel(call: CallId) -> Result<(), Error> {
     let bytes = transport::call(&Request::cancel(call.id).encode())?;
     match Response::decode(&bytes)?.answer {
         Answer::Error(error) => Err(error.into()),
-        Answer::Resp(_) | Answer::CallId(_) => Ok(()),
+        Answer::Resp(_) | Answer::Sql(_) | Answer::CallId(_) => Ok(()),
     }
 }
 

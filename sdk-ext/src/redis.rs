@@ -161,6 +161,7 @@ impl<'a> Redis<'a> {
             deadline_ms: self.deadline_ms,
             cancel: 0,
             redis: Some(batch),
+            sql: None,
         };
         transport::call(&request.encode())
     }
@@ -172,6 +173,7 @@ pub(crate) fn resp<'a>(response: &Response<'a>) -> Result<&'a [u8], Error> {
         Answer::Resp(resp) => Ok(resp),
         Answer::Error(error) => Err(error.clone().into()),
         Answer::CallId(_) => Err(Error::Host("the host answered with a call id instead of a reply")),
+        Answer::Sql(_) => Err(Error::Host("the host answered agw_redis as agw_sql")),
     }
 }
 

@@ -8,6 +8,7 @@
 )]
 
 use agw_wire::resp::{self, Cursor, ParseError};
+use agw_wire::sql::{Cell, Cells, Reply, put_cell};
 use agw_wire::{Answer, Request, Response};
 
 /// It decodes to one meaning or not at all.
@@ -30,9 +31,37 @@ pub(crate) fn response(bytes: &[u8]) {
     if response.answer != Answer::CallId(0) {
         assert_eq!(Response::decode(&response.encode()).as_ref(), Ok(&response), "written and read again");
     }
-    if let Answer::Resp(bytes) = response.answer {
-        resp_parse(bytes);
+    match response.answer {
+        Answer::Resp(bytes) => resp_parse(bytes),
+        Answer::Sql(bytes) => sql_reply(bytes),
+        _ => {}
     }
+}
+
+/// Every row and cell ends within the bytes, and a cell that is read is written as one that reads alike.
+pub(crate) fn sql_reply(bytes: &[u8]) {
+    let Ok(reply) = Reply::decode(bytes) else { return };
+    reply.results.iter().flat_map(|result| result.rows()).for_each(cells);
+}
+
+fn cells(mut cells: Cells<'_>) {
+    let whole = cells.check();
+    let mut left = cells.as_bytes().len();
+    while let Ok(Some(cell)) = cells.next_cell() {
+        assert!(cells.as_bytes().len() < left, "a cell without a byte");
+        left = cells.as_bytes().len();
+        if let Cell::Array(elements) = cell {
+            self::cells(elements);
+        }
+        let mut again = Vec::new();
+        put_cell(&mut again, cell);
+        let read = Cells::new(&again).next_cell();
+        // By their text, because NaN does not equal itself; what an array holds was looked at above.
+        let same =
+            matches!(cell, Cell::Array(_)) || format!("{read:?}") == format!("{:?}", Ok::<_, ()>(Some(cell)));
+        assert!(same, "{cell:?} reads as {read:?}");
+    }
+    assert!(left == 0 || whole.is_err(), "checked, and yet not read to its end");
 }
 
 /// The two readers agree on where a reply ends, and neither reads past it.

@@ -93,7 +93,7 @@ pub enum Retry {
     /// Trying again cannot help.
     #[default]
     Never = 0,
-    /// Nothing was sent: trying again is safe.
+    /// Nothing was sent, or what was done is undone: trying again is safe.
     Safe = 1,
     /// It may have run: try again only what may run twice.
     IfIdempotent = 2,
@@ -107,5 +107,52 @@ impl Retry {
             2 => Retry::IfIdempotent,
             _ => Retry::Never,
         }
+    }
+}
+
+/// What of a SQL server's refusals a plugin may want to tell apart.
+///
+/// The numbers are those of `agw.v1.Kind`. A kind that a newer host adds is read as none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A row with this key is there already.
+    UniqueViolation = 1,
+    /// The row that it refers to is not there, or others still refer to it.
+    ForeignKeyViolation = 2,
+    /// A null where there must be none.
+    NotNullViolation = 3,
+    /// A value that the table's conditions refuse.
+    CheckViolation = 4,
+    /// Two transactions waited for each other, and this one was rolled back.
+    Deadlock = 5,
+    /// This transaction would not fit into any order of all, and was rolled back.
+    SerializationFailure = 6,
+    /// Somebody else holds a lock; nothing was done.
+    Locked = 7,
+    /// One row was asked for, and there is none.
+    NoRow = 8,
+    /// One row was asked for, and there are more.
+    SeveralRows = 9,
+}
+
+impl Kind {
+    /// Every kind, in the order of its number.
+    pub const ALL: [Kind; 9] = [
+        Kind::UniqueViolation,
+        Kind::ForeignKeyViolation,
+        Kind::NotNullViolation,
+        Kind::CheckViolation,
+        Kind::Deadlock,
+        Kind::SerializationFailure,
+        Kind::Locked,
+        Kind::NoRow,
+        Kind::SeveralRows,
+    ];
+
+    /// The kind with this number on the wire.
+    pub fn from_number(number: u64) -> Option<Kind> {
+        Kind::ALL.iter().copied().find(|kind| *kind as u64 == number)
     }
 }

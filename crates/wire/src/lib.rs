@@ -10,11 +10,15 @@ mod protobuf;
 mod request;
 pub mod resp;
 mod response;
+pub mod sql;
 
-pub use code::{Code, Retry};
+pub use code::{Code, Kind, Retry};
 pub use error::DecodeError;
 pub use request::{Lease, RedisBatch, RedisCommand, Request, Style};
 pub use response::{Answer, CallError, Response};
 
 /// Name of the foreign function for Redis.
 pub const AGW_REDIS: &str = "agw_redis";
+
+/// Name of the foreign function for SQL.
+pub const AGW_SQL: &str = "agw_sql";

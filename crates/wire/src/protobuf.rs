@@ -31,6 +31,15 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+/// Signed numbers with small ones short: 0, -1, 1, -2 are 0, 1, 2, 3.
+pub(crate) fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
+}
+
+pub(crate) fn unzigzag(value: u64) -> i64 {
+    (value >> 1) as i64 ^ -((value & 1) as i64)
+}
+
 /// Length of a varint field; zero is the default and is not written.
 pub(crate) fn uint_len(field: u32, value: u64) -> usize {
     if value == 0 { 0 } else { varint_len(u64::from(field) << 3) + varint_len(value) }
@@ -91,6 +100,7 @@ impl Field<'_> {
 }
 
 /// Reads the fields of one message in order.
+#[derive(Clone, Debug)]
 pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -109,11 +119,7 @@ impl<'a> Reader<'a> {
         let tag = self.varint()?;
         let field = match (tag & 7) as u8 {
             VARINT => Field::Varint(self.varint()?),
-            LEN => {
-                let len = self.varint()?;
-                let len = usize::try_from(len).map_err(|_| DecodeError::Truncated { at: self.at })?;
-                Field::Bytes(self.take(len)?)
-            }
+            LEN => Field::Bytes(self.delimited()?),
             FIXED64 => self.take(8).map(|_| Field::Fixed(FIXED64))?,
             FIXED32 => self.take(4).map(|_| Field::Fixed(FIXED32))?,
             wire_type => {
@@ -123,7 +129,26 @@ impl<'a> Reader<'a> {
         Ok(Some((tag >> 3, field)))
     }
 
-    fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.at == self.bytes.len()
+    }
+
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
+    }
+
+    /// The bytes behind a length.
+    pub(crate) fn delimited(&mut self) -> Result<&'a [u8], DecodeError> {
+        let len = self.varint()?;
+        let len = usize::try_from(len).map_err(|_| DecodeError::Truncated { at: self.at })?;
+        self.take(len)
+    }
+
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
         let end = self.at.checked_add(len).filter(|end| *end <= self.bytes.len());
         let end = end.ok_or(DecodeError::Truncated { at: self.at })?;
         let taken = &self.bytes[self.at..end];
@@ -131,7 +156,7 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    fn varint(&mut self) -> Result<u64, DecodeError> {
+    pub(crate) fn varint(&mut self) -> Result<u64, DecodeError> {
         let start = self.at;
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
@@ -158,4 +183,9 @@ pub(crate) fn text<'a>(bytes: &'a [u8], field: &'static str) -> Result<&'a str, 
 /// A `uint32` field's value.
 pub(crate) fn uint32(value: u64, field: &'static str) -> Result<u32, DecodeError> {
     u32::try_from(value).map_err(|_| DecodeError::OutOfRange { field })
+}
+
+/// A field that a message does not have.
+pub(crate) fn unknown(message: &'static str, field: u64, found: Field<'_>) -> DecodeError {
+    DecodeError::UnknownField { message, field, wire_type: found.wire_type() }
 }

@@ -3,7 +3,8 @@
 use alloc::vec::Vec;
 
 use crate::DecodeError;
-use crate::protobuf::{self, Field, Reader};
+use crate::protobuf::{self, Field, Reader, unknown};
+use crate::sql;
 
 /// How the answer comes back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct Request<'a> {
     pub cancel: u32,
     /// What `agw_redis` shall do.
     pub redis: Option<RedisBatch<'a>>,
+    /// What `agw_sql` shall do.
+    pub sql: Option<sql::Call<'a>>,
 }
 
 /// Commands that go out together and are answered in order.
@@ -72,11 +75,13 @@ impl<'a> Request<'a> {
     /// The bytes on the wire.
     pub fn encode(&self) -> Vec<u8> {
         let redis_len = self.redis.as_ref().map(RedisBatch::len);
+        let sql_len = self.sql.as_ref().map(sql::Call::len);
         let len = protobuf::optional_bytes_len(1, self.resource.as_bytes())
             + protobuf::uint_len(2, self.style as u64)
             + protobuf::uint_len(3, self.deadline_ms.into())
             + protobuf::uint_len(4, self.cancel.into())
-            + redis_len.map_or(0, |len| protobuf::delimited_len(16, len));
+            + redis_len.map_or(0, |len| protobuf::delimited_len(16, len))
+            + sql_len.map_or(0, |len| protobuf::delimited_len(17, len));
         let mut out = Vec::with_capacity(len);
         protobuf::put_optional_bytes(&mut out, 1, self.resource.as_bytes());
         protobuf::put_uint(&mut out, 2, self.style as u64);
@@ -85,6 +90,10 @@ impl<'a> Request<'a> {
         if let (Some(redis), Some(len)) = (&self.redis, redis_len) {
             protobuf::put_delimiter(&mut out, 16, len);
             redis.put(&mut out);
+        }
+        if let (Some(sql), Some(len)) = (&self.sql, sql_len) {
+            protobuf::put_delimiter(&mut out, 17, len);
+            sql.put(&mut out);
         }
         out
     }
@@ -110,6 +119,12 @@ impl<'a> Request<'a> {
                     }
                     request.redis = Some(RedisBatch::decode(value)?);
                 }
+                (17, Field::Bytes(value)) => {
+                    if request.sql.is_some() {
+                        return Err(DecodeError::Duplicate { field: "sql" });
+                    }
+                    request.sql = Some(sql::Call::decode(value)?);
+                }
                 (number, field) => return Err(unknown("Request", number, field)),
             }
         }
@@ -119,7 +134,7 @@ impl<'a> Request<'a> {
 
     fn check_shape(&self) -> Result<(), DecodeError> {
         let plain = self.style == Style::Blocking && self.deadline_ms == 0;
-        let alone = self.resource.is_empty() && self.redis.is_none() && plain;
+        let alone = self.resource.is_empty() && self.redis.is_none() && self.sql.is_none() && plain;
         match (self.cancel, self.resource.is_empty()) {
             (0, true) => Err(DecodeError::Shape { what: "field resource is missing" }),
             (0, false) => Ok(()),
@@ -227,8 +242,4 @@ impl Lease {
         }
         Ok(lease)
     }
-}
-
-fn unknown(message: &'static str, field: u64, found: Field<'_>) -> DecodeError {
-    DecodeError::UnknownField { message, field, wire_type: found.wire_type() }
 }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::protobuf::{self, Field, Reader};
-use crate::{Code, DecodeError, Retry};
+use crate::{Code, DecodeError, Kind, Retry};
 
 /// The answer to one foreign call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub enum Answer<'a> {
     Error(CallError),
     /// Callback style: the call was taken under this id.
     CallId(u32),
+    /// The bytes of a [`crate::sql::Reply`].
+    Sql(&'a [u8]),
 }
 
 /// A foreign call's failure, as the guest may see it.
@@ -38,6 +40,10 @@ pub struct CallError {
     pub server_code: String,
     /// Whether the same call may be made again.
     pub retry: Retry,
+    /// What a SQL server's refusal is, if it is one that plugins may want to tell apart.
+    pub kind: Option<Kind>,
+    /// MySQL's errno, SQLite's extended result code; 0 if there is none.
+    pub server_errno: u32,
 }
 
 // === impl CallError ===
@@ -45,7 +51,14 @@ pub struct CallError {
 impl CallError {
     /// An error without a server code, not to be retried.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        CallError { code, message: message.into(), server_code: String::new(), retry: Retry::Never }
+        CallError {
+            code,
+            message: message.into(),
+            server_code: String::new(),
+            retry: Retry::Never,
+            kind: None,
+            server_errno: 0,
+        }
     }
 
     /// The same with advice on trying again.
@@ -60,11 +73,29 @@ impl CallError {
         self
     }
 
+    /// The same with its kind.
+    pub fn kind(mut self, kind: Kind) -> Self {
+        self.kind = Some(kind);
+        self
+    }
+
+    /// The same with the server's own number.
+    pub fn server_errno(mut self, errno: u32) -> Self {
+        self.server_errno = errno;
+        self
+    }
+
+    fn kind_number(&self) -> u64 {
+        self.kind.map_or(0, |kind| kind as u64)
+    }
+
     fn len(&self) -> usize {
         protobuf::uint_len(1, self.code as u64)
             + protobuf::optional_bytes_len(2, self.message.as_bytes())
             + protobuf::optional_bytes_len(3, self.server_code.as_bytes())
             + protobuf::uint_len(4, self.retry as u64)
+            + protobuf::uint_len(5, self.kind_number())
+            + protobuf::uint_len(6, self.server_errno.into())
     }
 
     fn put(&self, out: &mut Vec<u8>) {
@@ -72,6 +103,8 @@ impl CallError {
         protobuf::put_optional_bytes(out, 2, self.message.as_bytes());
         protobuf::put_optional_bytes(out, 3, self.server_code.as_bytes());
         protobuf::put_uint(out, 4, self.retry as u64);
+        protobuf::put_uint(out, 5, self.kind_number());
+        protobuf::put_uint(out, 6, self.server_errno.into());
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
@@ -84,6 +117,8 @@ impl CallError {
                 (2, Field::Bytes(value)) => error.message = protobuf::text(value, "message")?.into(),
                 (3, Field::Bytes(value)) => error.server_code = protobuf::text(value, "server_code")?.into(),
                 (4, Field::Varint(value)) => error.retry = Retry::from_number(value),
+                (5, Field::Varint(value)) => error.kind = Kind::from_number(value),
+                (6, Field::Varint(value)) => error.server_errno = protobuf::uint32(value, "server_errno")?,
                 _ => {}
             }
         }
@@ -129,6 +164,10 @@ impl<'a> Response<'a> {
                 out = Vec::with_capacity(protobuf::uint_len(3, u64::from(*id)) + lease_len);
                 protobuf::put_uint(&mut out, 3, (*id).into());
             }
+            Answer::Sql(reply) => {
+                out = Vec::with_capacity(protobuf::delimited_len(5, reply.len()) + lease_len);
+                protobuf::put_bytes(&mut out, 5, reply);
+            }
         }
         protobuf::put_uint(&mut out, 4, self.lease.into());
         out
@@ -150,6 +189,7 @@ impl<'a> Response<'a> {
                     answer = Some(Answer::CallId(protobuf::uint32(value, "call_id")?));
                 }
                 (4, Field::Varint(value)) => lease = protobuf::uint32(value, "lease")?,
+                (5, Field::Bytes(value)) => answer = Some(Answer::Sql(value)),
                 _ => {}
             }
         }

@@ -1,7 +1,10 @@
 //! What must hold for every message, every cut and every run of bytes.
 
 use agw_wire::resp::{self, Cursor, ParseError, Value};
-use agw_wire::{Answer, CallError, Code, Lease, RedisBatch, RedisCommand, Request, Response, Retry, Style};
+use agw_wire::sql::{ARRAY_DEPTH_MAX, Call, Cell, Cells, Mode, Statement, put_array, put_cell};
+use agw_wire::{
+    Answer, CallError, Code, DecodeError, Lease, RedisBatch, RedisCommand, Request, Response, Retry, Style,
+};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -35,7 +38,7 @@ fn request((resource, callback, deadline_ms, batch): &OwnedRequest) -> Request<'
         lease: lease.map(|(id, keep)| Lease { id, keep }),
     });
     let style = if *callback { Style::Callback } else { Style::Blocking };
-    Request { resource, style, deadline_ms: *deadline_ms, cancel: 0, redis }
+    Request { resource, style, deadline_ms: *deadline_ms, cancel: 0, redis, sql: None }
 }
 
 #[derive(Clone, Debug)]
@@ -182,6 +185,101 @@ proptest! {
             prop_assert_eq!(Request::decode(&again), Ok(request));
         }
     }
+}
+
+// === SQL ===
+
+/// Cells of the kinds that have a length or a sign, nested up to three deep.
+fn cells() -> impl Strategy<Value = Vec<u8>> {
+    let put = |cell: Cell<'_>| {
+        let mut out = Vec::new();
+        put_cell(&mut out, cell);
+        out
+    };
+    let leaf = prop_oneof![
+        Just(put(Cell::Null)),
+        any::<bool>().prop_map(move |value| put(Cell::Bool(value))),
+        any::<i64>().prop_map(move |value| put(Cell::Int(value))),
+        any::<u64>().prop_map(move |value| put(Cell::Uint(value))),
+        any::<f64>().prop_map(move |value| put(Cell::Float(value))),
+        "-?[0-9]{1,30}(\\.[0-9]{1,30})?".prop_map(move |text| put(Cell::Decimal(&text))),
+        ".{0,40}".prop_map(move |text| put(Cell::Text(&text))),
+        vec(any::<u8>(), 0..40).prop_map(move |bytes| put(Cell::Bytes(&bytes))),
+        any::<i32>().prop_map(move |days| put(Cell::Date(days))),
+        (any::<i32>(), any::<i32>(), any::<i64>())
+            .prop_map(move |(months, days, micros)| put(Cell::Interval { months, days, micros })),
+        any::<[u8; 16]>().prop_map(move |bytes| put(Cell::Uuid(bytes))),
+    ];
+    let nested = leaf.prop_recursive(3, 24, 5, |inner| {
+        vec(inner, 0..5).prop_map(|elements| {
+            let mut out = Vec::new();
+            put_array(&mut out, &elements.concat());
+            out
+        })
+    });
+    vec(nested, 0..8).prop_map(|cells| cells.concat())
+}
+
+fn copy(mut cells: Cells<'_>) -> Result<Vec<u8>, DecodeError> {
+    let mut out = Vec::new();
+    while let Some(cell) = cells.next_cell()? {
+        match cell {
+            Cell::Array(elements) => put_array(&mut out, &copy(elements)?),
+            cell => put_cell(&mut out, cell),
+        }
+    }
+    Ok(out)
+}
+
+proptest! {
+    #[test]
+    fn cells_that_are_read_one_by_one_are_what_was_written(bytes in cells()) {
+        prop_assert_eq!(Cells::new(&bytes).check(), Ok(()));
+        prop_assert_eq!(copy(Cells::new(&bytes)), Ok(bytes.clone()));
+    }
+
+    #[test]
+    fn a_call_comes_back_as_it_was(
+        mode in 0..Mode::ALL.len(), statements in vec((".{0,8}", ".{0,20}", cells()), 0..4), cursor: u32, page_rows: u32
+    ) {
+        let statements = statements.iter().map(|(name, text, params)| {
+            Statement { name, text, params: Cells::new(params) }
+        });
+        let call = Call { mode: Mode::ALL[mode], statements: statements.collect(), cursor, page_rows };
+        let request = Request { resource: "r", sql: Some(call), ..Request::default() };
+        let bytes = request.encode();
+        prop_assert_eq!(Request::decode(&bytes), Ok(request));
+        for end in 0..bytes.len() {
+            if let Ok(prefix) = Request::decode(&bytes[..end]) {
+                prop_assert_eq!(prefix.encode(), &bytes[..end], "cut at {}", end);
+            }
+        }
+    }
+
+    #[test]
+    fn random_bytes_are_cells_or_an_error(bytes in vec(prop_oneof![0u8..20, any::<u8>()], 0..100)) {
+        let mut cells = Cells::new(&bytes);
+        let checked = cells.check().is_ok();
+        let read = cells.all(|cell| match cell {
+            Ok(Cell::Array(elements)) => elements.check().is_ok(),
+            other => other.is_ok(),
+        });
+        prop_assert_eq!(checked, read);
+    }
+}
+
+#[test]
+fn arrays_nested_too_deep_are_refused_without_a_stack_overflow() {
+    let nested = |depth: usize| {
+        (0..depth).fold(Vec::new(), |elements, _| {
+            let mut out = Vec::new();
+            put_array(&mut out, &elements);
+            out
+        })
+    };
+    assert_eq!(Cells::new(&nested(ARRAY_DEPTH_MAX)).check(), Ok(()));
+    assert!(Cells::new(&nested(ARRAY_DEPTH_MAX + 1)).check().is_err());
+    assert!(Cells::new(&nested(10_000)).check().is_err());
 }
 
 // === RESP ===

@@ -2,8 +2,12 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a bad vector is a failed test")]
 
+#[path = "vectors/sql.rs"]
+mod sql;
+
 use agw_wire::{
-    Answer, CallError, Code, DecodeError, Lease, RedisBatch, RedisCommand, Request, Response, Retry, Style,
+    Answer, CallError, Code, DecodeError, Kind, Lease, RedisBatch, RedisCommand, Request, Response, Retry,
+    Style,
 };
 use serde_json::Value;
 
@@ -47,7 +51,7 @@ fn only(value: &Value, fields: &[&str]) {
 
 /// Builds the request that a vector describes and passes it on.
 fn with_request(value: &Value, then: impl FnOnce(&Request<'_>)) {
-    only(value, &["resource", "style", "deadline_ms", "cancel", "redis"]);
+    only(value, &["resource", "style", "deadline_ms", "cancel", "redis", "sql"]);
     let batch = &value["redis"];
     let none = Vec::new();
     let commands = batch["commands"].as_array().unwrap_or(&none);
@@ -71,29 +75,33 @@ fn with_request(value: &Value, then: impl FnOnce(&Request<'_>)) {
         only(batch, &["commands", "atomic", "lease"]);
         RedisBatch { commands: commands.collect(), atomic: batch["atomic"].as_bool().unwrap_or(false), lease }
     });
+    let params = sql::params(&value["sql"]);
     then(&Request {
         resource: value["resource"].as_str().unwrap_or_default(),
         style: if value["style"] == "CALLBACK" { Style::Callback } else { Style::Blocking },
         deadline_ms: number(value, "deadline_ms"),
         cancel: number(value, "cancel"),
         redis,
+        sql: value.get("sql").map(|call| sql::call(call, &params)),
     });
 }
 
 fn with_response(value: &Value, then: impl FnOnce(&Response<'_>)) {
-    only(value, &["resp", "error", "call_id", "lease"]);
+    only(value, &["resp", "error", "call_id", "lease", "sql"]);
     let resp = value.get("resp").map(bytes_of);
-    let answer = match (&resp, value.get("error")) {
-        (Some(resp), None) => Answer::Resp(resp),
-        (None, Some(error)) => Answer::Error(error_of(error)),
-        (None, None) => Answer::CallId(number(value, "call_id")),
-        (Some(_), Some(_)) => panic!("two answers in one vector"),
+    let sql = value.get("sql").map(sql::reply);
+    let answer = match (&resp, value.get("error"), &sql) {
+        (Some(resp), None, None) => Answer::Resp(resp),
+        (None, Some(error), None) => Answer::Error(error_of(error)),
+        (None, None, Some(reply)) => Answer::Sql(reply),
+        (None, None, None) => Answer::CallId(number(value, "call_id")),
+        _ => panic!("two answers in one vector"),
     };
     then(&Response { answer, lease: number(value, "lease") });
 }
 
 fn error_of(value: &Value) -> CallError {
-    only(value, &["code", "message", "server_code", "retry"]);
+    only(value, &["code", "message", "server_code", "retry", "kind", "server_errno"]);
     let name = value["code"].as_str().unwrap().to_lowercase();
     let code = Code::ALL.into_iter().find(|code| code.as_str() == name).unwrap();
     let retry = match value["retry"].as_str() {
@@ -103,7 +111,12 @@ fn error_of(value: &Value) -> CallError {
         Some(other) => panic!("no such retry: {other}"),
     };
     let text = |field: &str| value[field].as_str().unwrap_or_default();
-    CallError::new(code, text("message")).server_code(text("server_code")).retry(retry)
+    let error = CallError::new(code, text("message")).server_code(text("server_code")).retry(retry);
+    let error = error.server_errno(number(value, "server_errno"));
+    match value["kind"].as_str() {
+        Some(name) => error.kind(sql::kind(name)),
+        None => error,
+    }
 }
 
 /// The kind's name in the vectors.
@@ -150,7 +163,14 @@ fn what_is_tolerated_decodes_to_its_value() {
     }
     for (name, bytes, vector) in group("responses_tolerated") {
         with_response(&vector["value"], |response| {
-            assert_eq!(Response::decode(&bytes).as_ref(), Ok(response), "{name}");
+            let decoded = Response::decode(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+            match (&decoded.answer, &response.answer) {
+                // Its bytes are handed on as they are, so it is their meaning that counts.
+                (Answer::Sql(found), Answer::Sql(expected)) => {
+                    assert_eq!(sql::shown(found), sql::shown(expected), "{name}");
+                }
+                _ => assert_eq!(&decoded, response, "{name}"),
+            }
         });
     }
 }
@@ -162,7 +182,7 @@ fn what_is_wrong_is_refused_for_its_reason() {
         assert_eq!(kind(error), vector["error"], "{name}: {error}");
     }
     for (name, bytes, vector) in group("responses_refused") {
-        let error = Response::decode(&bytes).expect_err(&name);
+        let error = sql::decode_whole(&bytes).expect_err(&name);
         assert_eq!(kind(error), vector["error"], "{name}: {error}");
     }
 }
@@ -176,4 +196,26 @@ fn every_code_has_a_vector() {
     for code in Code::ALL {
         assert!(named.iter().any(|name| name == code.as_str()), "no vector for {code}");
     }
+}
+
+#[test]
+fn every_kind_has_a_vector() {
+    let named: Vec<_> = group("responses")
+        .iter()
+        .filter_map(|(_, _, vector)| Some(sql::kind(vector["value"]["error"]["kind"].as_str()?)))
+        .collect();
+    for kind in Kind::ALL {
+        assert!(named.contains(&kind), "no vector for {kind:?}");
+    }
+}
+
+#[test]
+fn replies_of_sql_read_as_their_vector() {
+    let mut read = 0;
+    for (name, bytes, vector) in group("responses") {
+        let Answer::Sql(reply) = Response::decode(&bytes).unwrap().answer else { continue };
+        assert_eq!(sql::shown(reply), sql::described(&vector["value"]["sql"]), "{name}");
+        read += 1;
+    }
+    assert!(read > 5);
 }
