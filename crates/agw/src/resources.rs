@@ -104,5 +104,6 @@ fn policy(resource: &config::Resource) -> ResourcePolicy {
         request_bytes_max: limits.request_bytes_max,
         breaker_failures: resource.breaker.failures,
         breaker_probe_interval: resource.breaker.probe_interval,
+        breaker_counts_timeout_io: true,
     }
 }

@@ -149,6 +149,7 @@ fn access(port: u16) -> Arc<Access> {
         request_bytes_max: limits.request_bytes_max,
         breaker_failures: resource.breaker.failures,
         breaker_probe_interval: resource.breaker.probe_interval,
+        breaker_counts_timeout_io: true,
     };
     let backend = RedisBackend::new(&resource, 1, &metrics).unwrap();
     let granted = backend.grant(&grant).unwrap();

@@ -126,7 +126,7 @@ impl Granted {
             }
             rejected.error
         })?;
-        Ok(Reply { resp, lease: 0 })
+        Ok(Reply::resp(resp, 0))
     }
 
     async fn ask(&self, link: &Link, commands: Vec<u8>, plan: &Plan, deadline: Instant) -> Answer {
@@ -192,13 +192,13 @@ impl Granted {
             _ if atomic => Err(invalid("an atomic batch needs a command")),
             LeaseUse { held: Some(_), keep: false, .. } => {
                 drop(lease);
-                Ok(Box::pin(std::future::ready(Ok(Reply { resp: Bytes::new(), lease: 0 }))))
+                Ok(Box::pin(std::future::ready(Ok(Reply::resp(Bytes::new(), 0)))))
             }
             LeaseUse { held: None, keep: true, context } => {
                 let context = *context;
                 Ok(Box::pin(async move {
                     let taken = self.server.leases.acquire(deadline).await?;
-                    Ok(Reply { resp: Bytes::new(), lease: self.held.enter(taken, context).keep() })
+                    Ok(Reply::resp(Bytes::new(), self.held.enter(taken, context).keep()))
                 }))
             }
             _ => Err(invalid(
@@ -218,7 +218,7 @@ impl Granted {
         };
         let resp = self.ask_leased(&mut in_use, &plan, deadline).await?;
         let lease = if lease.keep { in_use.keep() } else { 0 };
-        Ok(Reply { resp, lease })
+        Ok(Reply::resp(resp, lease))
     }
 
     /// An error ends the lease; its connection is used again only if it is clean.

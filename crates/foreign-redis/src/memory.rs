@@ -105,7 +105,7 @@ impl Granted {
         }
         let prefix = self.policy.rules.key_prefix();
         let resp = plan.shape.finish(Bytes::from(out), prefix).map_err(|rejected| rejected.error)?;
-        Ok(Reply { resp, lease: 0 })
+        Ok(Reply::resp(resp, 0))
     }
 }
 

@@ -28,10 +28,19 @@ pub struct CallSite {
 /// What a backend gives back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// The server's own bytes. Empty: no server was asked, and the breaker learns nothing from it.
-    pub resp: Bytes,
+    /// The answer's bytes. Empty ones: no server was asked, and the breaker learns nothing from it.
+    pub body: ReplyBody,
     /// The lease that is still held; 0 means none.
     pub lease: u32,
+}
+
+/// The bytes of an answer, by what they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplyBody {
+    /// A Redis server's own bytes.
+    Resp(Bytes),
+    /// An encoded [`agw_wire::sql::Reply`].
+    Sql(Bytes),
 }
 
 /// A call on its way. Dropping it at any point is safe: what it was using is given back or thrown away.
@@ -56,6 +65,25 @@ pub trait GrantedResource: Send + Sync {
 
     /// The context is gone: what it still holds goes back.
     fn context_ended(&self, context: ContextKey);
+}
+
+impl Reply {
+    /// A Redis server's own bytes, with the lease that is still held.
+    pub fn resp(bytes: impl Into<Bytes>, lease: u32) -> Self {
+        Reply { body: ReplyBody::Resp(bytes.into()), lease }
+    }
+
+    /// An encoded [`agw_wire::sql::Reply`].
+    pub fn sql(bytes: impl Into<Bytes>) -> Self {
+        Reply { body: ReplyBody::Sql(bytes.into()), lease: 0 }
+    }
+
+    /// The answer's bytes, whatever they are.
+    pub fn bytes(&self) -> &Bytes {
+        match &self.body {
+            ReplyBody::Resp(bytes) | ReplyBody::Sql(bytes) => bytes,
+        }
+    }
 }
 
 /// A resource as `/v1/resources` shows it.

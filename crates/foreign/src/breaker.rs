@@ -11,6 +11,7 @@ use agw_wire::{CallError, Code, Retry};
 use tokio::time::Instant;
 
 use crate::backend::Reply;
+use crate::resource::ResourcePolicy;
 
 /// A timeout says something of the server only if the server had this long. A plugin that asks for shorter
 /// deadlines must not be able to open the breaker for everybody else.
@@ -29,6 +30,7 @@ pub enum BreakerState {
 pub(crate) struct Breaker {
     failures_max: u32,
     probe_interval: Duration,
+    counts_timeout_io: bool,
     /// What the times below count from.
     epoch: Instant,
     failures: AtomicU32,
@@ -49,11 +51,12 @@ pub(crate) struct Ticket<'a> {
 // === impl Breaker ===
 
 impl Breaker {
-    pub(crate) fn new(resource: &str, failures_max: u32, probe_interval: Duration, gauge: Gauge) -> Self {
+    pub(crate) fn new(resource: &str, policy: &ResourcePolicy, gauge: Gauge) -> Self {
         gauge.set(0);
         Breaker {
-            failures_max: failures_max.max(1),
-            probe_interval,
+            failures_max: policy.breaker_failures.max(1),
+            probe_interval: policy.breaker_probe_interval,
+            counts_timeout_io: policy.breaker_counts_timeout_io,
             epoch: Instant::now(),
             failures: AtomicU32::new(0),
             next_probe: AtomicU64::new(0),
@@ -114,6 +117,23 @@ impl Breaker {
         }
     }
 
+    /// A failure of the server itself. `auth` is not one: such calls fail fast anyway, and `auth` tells the operator
+    /// more than `circuit_open`.
+    ///
+    /// `unavailable` and `server` count only with [`Retry::Safe`]: the server could not be reached, or says "not now".
+    /// With [`Retry::IfIdempotent`] a connection was lost under a call, which proves nothing yet: the gateway itself
+    /// may have thrown it away, as when another plugin's reply was too large. If the server is gone, the next calls
+    /// say so. A refusal with a kind (a deadlock) is an answer of a server in good health. `timeout_queue` never
+    /// counts: whatever the call waited for was the gateway's.
+    fn is_failure(&self, error: &CallError, took: Duration) -> bool {
+        match error.code {
+            Code::Unavailable | Code::Server => error.retry == Retry::Safe && error.kind.is_none(),
+            Code::TimeoutIo => self.counts_timeout_io && took >= TELLING_TIMEOUT,
+            Code::TimeoutConnect => took >= TELLING_TIMEOUT,
+            _ => false,
+        }
+    }
+
     fn nanos(&self, at: Instant) -> u64 {
         // 584 years fit; 1 keeps a due time apart from "closed".
         (at.saturating_duration_since(self.epoch).as_nanos() as u64).max(1)
@@ -131,9 +151,9 @@ impl Ticket<'_> {
     pub(crate) fn settle(mut self, outcome: &Result<Reply, CallError>, took: Duration) {
         match outcome {
             // No server replies with nothing: the gateway has answered by itself, as when a lease is given back.
-            Ok(reply) if reply.resp.is_empty() => return,
+            Ok(reply) if reply.bytes().is_empty() => return,
             Ok(_) => self.breaker.succeeded(),
-            Err(error) if is_failure(error, took) => self.breaker.failed(error.code),
+            Err(error) if self.breaker.is_failure(error, took) => self.breaker.failed(error.code),
             Err(error) if error.code == Code::Server => self.breaker.succeeded(),
             // Denied, too large, cancelled ...: not a word on the server's health. A probe passes to the next call.
             Err(_) => return,
@@ -164,23 +184,9 @@ pub(crate) fn refused() -> CallError {
     .retry(Retry::Safe)
 }
 
-/// A failure of the server itself. `auth` is not one: such calls fail fast anyway, and `auth` tells the operator
-/// more than `circuit_open`.
-///
-/// `unavailable` and `server` count only with [`Retry::Safe`]: the server could not be reached, or says "not now".
-/// With [`Retry::IfIdempotent`] a connection was lost under a call, which proves nothing yet: the gateway itself may
-/// have thrown it away, as when another plugin's reply was too large. If the server is gone, the next calls say so.
-/// `timeout_queue` never counts: whatever the call waited for was the gateway's.
-fn is_failure(error: &CallError, took: Duration) -> bool {
-    match error.code {
-        Code::Unavailable | Code::Server => error.retry == Retry::Safe,
-        Code::TimeoutConnect | Code::TimeoutIo => took >= TELLING_TIMEOUT,
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use agw_wire::Kind;
     use bytes::Bytes;
 
     use super::*;
@@ -188,12 +194,25 @@ mod tests {
     const INTERVAL: Duration = Duration::from_millis(500);
     const LONG: Duration = Duration::from_millis(50);
 
+    fn policy(failures: u32) -> ResourcePolicy {
+        ResourcePolicy {
+            in_flight_max: 1,
+            waiters_max: 1,
+            call_timeout: LONG,
+            call_timeout_max: LONG,
+            request_bytes_max: 1,
+            breaker_failures: failures,
+            breaker_probe_interval: INTERVAL,
+            breaker_counts_timeout_io: true,
+        }
+    }
+
     fn breaker(failures: u32) -> Breaker {
-        Breaker::new("limits", failures, INTERVAL, Gauge::default())
+        Breaker::new("limits", &policy(failures), Gauge::default())
     }
 
     fn answered() -> Result<Reply, CallError> {
-        Ok(Reply { resp: Bytes::from_static(b"+OK\r\n"), lease: 0 })
+        Ok(Reply::resp(Bytes::from_static(b"+OK\r\n"), 0))
     }
 
     fn failed(code: Code) -> Result<Reply, CallError> {
@@ -295,9 +314,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn slow_statements_and_deadlocks_are_no_failures_of_a_sql_server() {
+        let policy = ResourcePolicy { breaker_counts_timeout_io: false, ..policy(1) };
+        let breaker = Breaker::new("users", &policy, Gauge::default());
+        breaker.admit().unwrap().settle(&failed(Code::TimeoutIo), LONG);
+        let deadlock = CallError::new(Code::Server, "").kind(Kind::Deadlock).retry(Retry::Safe);
+        breaker.admit().unwrap().settle(&Err(deadlock), LONG);
+        assert_eq!(breaker.state(), BreakerState::Closed);
+        breaker.admit().unwrap().settle(&failed(Code::TimeoutConnect), LONG);
+        assert_eq!(breaker.state(), BreakerState::Open);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn an_answer_without_a_reply_says_nothing_of_the_server() {
         let breaker = breaker(2);
-        let gave_back = Ok(Reply { resp: Bytes::new(), lease: 0 });
+        let gave_back = Ok(Reply::resp(Bytes::new(), 0));
         fail(&breaker, 1);
         breaker.admit().unwrap().settle(&gave_back, LONG);
         fail(&breaker, 1);

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::{BackendFuture, GrantedResource, Reply};
+use crate::backend::{BackendFuture, GrantedResource, Reply, ReplyBody};
 use crate::breaker::{self, BreakerState};
 use crate::resource::{Resource, overloaded, timed_out_in_queue};
 
@@ -76,7 +76,12 @@ impl Call {
         let outcome = self.execute().await;
         self.grant.record(&self.gate, self.started, outcome.as_ref().err().map(|error| error.code));
         match outcome {
-            Ok(reply) => Response { answer: Answer::Resp(&reply.resp), lease: reply.lease }.encode(),
+            Ok(Reply { body: ReplyBody::Resp(bytes), lease }) => {
+                Response { answer: Answer::Resp(&bytes), lease }.encode()
+            }
+            Ok(Reply { body: ReplyBody::Sql(bytes), lease }) => {
+                Response { answer: Answer::Sql(&bytes), lease }.encode()
+            }
             Err(error) => Response::from(error).encode(),
         }
     }

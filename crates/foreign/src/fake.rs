@@ -38,7 +38,7 @@ impl Drop for Alive {
 }
 
 pub(crate) fn reply() -> Reply {
-    Reply { resp: Bytes::from_static(b":1\r\n"), lease: 0 }
+    Reply::resp(Bytes::from_static(b":1\r\n"), 0)
 }
 
 /// A `GrantedResource` over a shared [`Fake`].

@@ -31,6 +31,9 @@ pub struct ResourcePolicy {
     pub breaker_failures: u32,
     /// While it is open, one probe goes out each time this has passed.
     pub breaker_probe_interval: Duration,
+    /// Whether a call that had no answer by its deadline counts as a failure of the server. Not where calls decide
+    /// themselves how long they take, as SQL does: one plugin's slow statements must not close the resource to others.
+    pub breaker_counts_timeout_io: bool,
 }
 
 /// The process-wide gate of one external resource. Shared by every plugin and worker.
@@ -63,7 +66,7 @@ impl Resource {
                 (code, metrics.pool_rejected.get_or_create(&labels).clone())
             });
         Arc::new(Resource {
-            breaker: Breaker::new(&name, policy.breaker_failures, policy.breaker_probe_interval, gauge),
+            breaker: Breaker::new(&name, &policy, gauge),
             pool_wait_seconds: metrics.pool_wait_seconds.get_or_create(&labels).clone(),
             places: Semaphore::new(places_max),
             places_max,

@@ -175,7 +175,7 @@ impl GrantedResource for Counting {
         black_box(request);
         Ok(Box::pin(async {
             tokio::task::yield_now().await;
-            Ok(Reply { resp: Bytes::from_static(b"*3\r\n$-1\r\n:42\r\n:599000\r\n"), lease: 0 })
+            Ok(Reply::resp(Bytes::from_static(b"*3\r\n$-1\r\n:42\r\n:599000\r\n"), 0))
         }))
     }
 
@@ -191,6 +191,7 @@ fn access(metrics: &Arc<Metrics>) -> Arc<Access> {
         request_bytes_max: 1 << 20,
         breaker_failures: 5,
         breaker_probe_interval: Duration::from_millis(500),
+        breaker_counts_timeout_io: true,
     };
     let resource = Resource::new("limits", policy, metrics);
     Access::builder("limit", 1000, Arc::clone(metrics))

@@ -102,7 +102,7 @@ async fn calls_that_were_not_written_yet_move_to_the_new_connection() {
         assert_eq!(call.await.unwrap().unwrap_err().code, Code::TimeoutIo);
     }
     for call in waiting {
-        assert_eq!(&call.await.unwrap().unwrap().resp[..], b"+OK\r\n");
+        assert_eq!(&call.await.unwrap().unwrap().bytes()[..], b"+OK\r\n");
     }
     assert_eq!(fake.accepted(), 2);
 }
@@ -127,8 +127,8 @@ async fn a_script_that_was_not_written_yet_moves_too() {
     tokio::time::sleep(600 * MS).await;
     server.resume();
     let [one, among] = calls;
-    assert_eq!(&one.await.unwrap().unwrap().resp[..], b":42\r\n");
-    assert_eq!(&among.await.unwrap().unwrap().resp[..], b":1\r\n$1\r\n1\r\n", "it ran once");
+    assert_eq!(&one.await.unwrap().unwrap().bytes()[..], b":42\r\n");
+    assert_eq!(&among.await.unwrap().unwrap().bytes()[..], b":1\r\n$1\r\n1\r\n", "it ran once");
 }
 
 #[tokio::test]

@@ -282,7 +282,7 @@ async fn a_value_a_little_over_the_limit_is_too_large_and_leaves_the_connection_
         let neighbour = world.start(batch(&[plain(&["GET", "k"])]), 1, 500 * MS).unwrap();
         let (big, neighbour) = tokio::join!(big, neighbour);
         assert_eq!(big.unwrap_err().code, Code::TooLarge);
-        assert_eq!(&neighbour.unwrap().resp[..], b"$1\r\nv\r\n");
+        assert_eq!(&neighbour.unwrap().bytes()[..], b"$1\r\nv\r\n");
     }
     assert!(world.metrics.encode().unwrap().contains("agw_resource_reconnects_total{resource=\"limits\"} 0"));
 }

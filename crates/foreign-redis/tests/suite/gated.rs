@@ -60,6 +60,7 @@ impl Gated {
             request_bytes_max: limits.request_bytes_max,
             breaker_failures: configured.breaker.failures,
             breaker_probe_interval: configured.breaker.probe_interval,
+            breaker_counts_timeout_io: true,
         };
         let resource = Resource::new(configured.name.clone(), policy, &metrics);
         let backend = RedisBackend::new(configured, 1, &metrics).unwrap();
@@ -91,7 +92,7 @@ impl Gated {
         match response.answer {
             Answer::Resp(resp) => Ok((String::from_utf8_lossy(resp).into_owned(), response.lease)),
             Answer::Error(error) => Err(error),
-            Answer::CallId(id) => panic!("call id {id}"),
+            other => panic!("{other:?}"),
         }
     }
 

@@ -146,5 +146,5 @@ impl World {
 }
 
 pub(crate) fn text(reply: &Reply) -> String {
-    String::from_utf8_lossy(&reply.resp).into_owned()
+    String::from_utf8_lossy(reply.bytes()).into_owned()
 }

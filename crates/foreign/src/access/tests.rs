@@ -29,6 +29,7 @@ fn policy() -> ResourcePolicy {
         request_bytes_max: 1000,
         breaker_failures: 3,
         breaker_probe_interval: 500 * MS,
+        breaker_counts_timeout_io: true,
     }
 }
 
@@ -87,7 +88,7 @@ fn outcome(bytes: &[u8]) -> Result<Vec<u8>, CallError> {
     match Response::decode(bytes).unwrap().answer {
         Answer::Resp(resp) => Ok(resp.to_vec()),
         Answer::Error(error) => Err(error),
-        Answer::CallId(id) => panic!("call id {id}"),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -55,6 +55,7 @@ impl Backend {
             request_bytes_max: 1 << 20,
             breaker_failures: 1_000_000,
             breaker_probe_interval: Duration::from_secs(1),
+            breaker_counts_timeout_io: true,
         };
         let resource = Resource::new("r", policy, &metrics);
         Backend { state: Arc::default(), metrics, resource }
@@ -93,13 +94,13 @@ impl Backend {
 
     /// Answers the first call of this key.
     pub(crate) fn answer(&self, key: &str, resp: impl Into<Bytes>) {
-        self.end(key, Ok(Reply { resp: resp.into(), lease: 0 }));
+        self.end(key, Ok(Reply::resp(resp, 0)));
     }
 
     /// Answers the call that came last.
     pub(crate) fn answer_last(&self, resp: impl Into<Bytes>) {
         let held = self.state.lock().unwrap().held.pop().expect("a call");
-        let _ = held.answer.send(Ok(Reply { resp: resp.into(), lease: 0 }));
+        let _ = held.answer.send(Ok(Reply::resp(resp, 0)));
     }
 
     /// Fails the first call of this key.
@@ -139,7 +140,7 @@ impl GrantedResource for Backend {
             let answered = {
                 let mut state = state.lock().unwrap();
                 if let Some(resp) = &state.at_once {
-                    return Ok(Reply { resp: resp.clone(), lease: 0 });
+                    return Ok(Reply::resp(resp.clone(), 0));
                 }
                 let (answer, answered) = oneshot::channel();
                 state.held.push(Held { key, answer });
