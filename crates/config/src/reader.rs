@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::problem::{Report, did_you_mean, quoted};
+use crate::problem::{Report, did_you_mean, quoted, quoted_path};
 use crate::tree::{Entry, Node, Value};
 use crate::units::{Bounds, Unit};
 use crate::{Files, Origin};
@@ -83,6 +83,36 @@ impl<'a> Item<'a> {
             }
             _ => {
                 self.wrong_kind("a string", "Write a string, or remove the field if it is optional");
+                None
+            }
+        }
+    }
+
+    /// A field's text, if this is a mapping with such a field; nothing is reported.
+    pub(crate) fn peek(&self, field: &str) -> Option<&'a str> {
+        let Value::Mapping(entries) = &self.node.value else { return None };
+        match &entries.iter().find(|entry| entry.key == field)?.node.value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The text of the file that this names; `what` should be in it.
+    pub(crate) fn text_file(&self, file: &str, what: &str) -> Option<String> {
+        let path = self.context.resolve(file);
+        let shown = quoted_path(&path);
+        match self.context.files.read(&path).map(String::from_utf8) {
+            Ok(Ok(text)) => Some(text),
+            Ok(Err(_)) => {
+                self.problem(
+                    format!("the file {shown} is not UTF-8 text"),
+                    format!("Name a file with {what}"),
+                );
+                None
+            }
+            Err(reason) => {
+                let hint = "Create it, or correct the path; it is relative to the document's folder";
+                self.problem(format!("the file {shown} cannot be read: {reason}"), hint);
                 None
             }
         }

@@ -4,6 +4,7 @@ mod cluster;
 mod listener;
 mod resource;
 mod route;
+mod sql;
 
 use serde_json::{Value, json};
 
@@ -27,8 +28,14 @@ pub fn redacted_json(snapshot: &Snapshot) -> Value {
         "routes": snapshot.routes.iter().map(|item| route::show(item)).collect::<Vec<_>>(),
         "clusters": snapshot.clusters.values().map(|item| cluster::show(item)).collect::<Vec<_>>(),
         "plugins": snapshot.plugins.values().map(|item| plugin(item)).collect::<Vec<_>>(),
-        "resources": snapshot.resources.values().map(|item| resource::show(item)).collect::<Vec<_>>(),
+        "resources": resources(snapshot),
     })
+}
+
+fn resources(snapshot: &Snapshot) -> Vec<Value> {
+    let redis = snapshot.resources.values().map(|item| resource::show(item));
+    let sql = snapshot.sql_resources.values().map(|item| sql::show(item));
+    redis.chain(sql).collect()
 }
 
 fn size(bytes: usize) -> String {

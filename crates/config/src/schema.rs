@@ -17,6 +17,7 @@ mod plugin;
 mod resource;
 pub(crate) mod route;
 mod secret;
+pub(crate) mod sql;
 mod syntax;
 mod tls;
 
@@ -42,6 +43,7 @@ pub(crate) fn lower(context: &Context<'_>, root: &Node, digest: String) -> Snaps
         clusters: BTreeMap::new(),
         plugins: BTreeMap::new(),
         resources: BTreeMap::new(),
+        sql_resources: BTreeMap::new(),
     };
     let Some(fields) = Item::root(context, root).fields(&FIELDS) else { return snapshot };
     check_version(&fields);
@@ -65,10 +67,24 @@ pub(crate) fn lower(context: &Context<'_>, root: &Node, digest: String) -> Snaps
     snapshot.plugins = section(&fields, "plugins", |item, unique| {
         plugin::lower(item, unique, &mentions).map(|plugin| (plugin.name.clone(), plugin))
     });
-    snapshot.resources = section(&fields, "resources", |item, unique| {
-        resource::lower(item, unique, &mentions).map(|resource| (resource.name.clone(), resource))
-    });
+    resources(&fields, &mentions, &mut snapshot);
     snapshot
+}
+
+/// One section, whatever the resources are: names are unique over all of it.
+fn resources(fields: &Fields<'_>, mentions: &Mentions, snapshot: &mut Snapshot) {
+    let mut unique = Unique::default();
+    for item in fields.list("resources") {
+        match resource::lower(&item, &mut unique, mentions) {
+            Some(resource::Lowered::Redis(redis)) => {
+                snapshot.resources.insert(redis.name.clone(), Arc::new(redis));
+            }
+            Some(resource::Lowered::Sql(sql)) => {
+                snapshot.sql_resources.insert(sql.name.clone(), Arc::new(sql));
+            }
+            None => {}
+        }
+    }
 }
 
 fn section<'a, T>(

@@ -8,6 +8,7 @@ mod cluster;
 mod listener;
 mod matching;
 mod route;
+mod sql;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ pub use cluster::*;
 pub use listener::*;
 pub use matching::*;
 pub use route::*;
+pub use sql::*;
 
 /// One whole configuration. Requests pin the one they started with.
 #[derive(Clone, Debug)]
@@ -34,8 +36,10 @@ pub struct Snapshot {
     pub clusters: BTreeMap<String, Arc<Cluster>>,
     /// By name.
     pub plugins: BTreeMap<String, Arc<Plugin>>,
-    /// By name.
+    /// Redis, by name.
     pub resources: BTreeMap<String, Arc<Resource>>,
+    /// SQL, by name. No name is in both.
+    pub sql_resources: BTreeMap<String, Arc<SqlResource>>,
 }
 
 /// A configured use of a module.
@@ -114,7 +118,7 @@ pub enum FailurePolicy {
     FailOpen,
 }
 
-/// An external resource: Redis, by now.
+/// An external Redis.
 #[derive(Clone, Debug)]
 pub struct Resource {
     /// Unique; the name that plugins use.

@@ -10,6 +10,7 @@ mod problems;
 mod references;
 mod routes;
 mod secrets;
+mod sql;
 mod warnings;
 
 use std::collections::BTreeMap;
@@ -73,6 +74,8 @@ fn new_pair() -> (String, String) {
 fn usual_files() -> FakeFiles {
     FakeFiles::default()
         .file("/etc/agw/rate_limit.wasm", "")
+        .file("/etc/agw/schema.sql", "CREATE TABLE IF NOT EXISTS api_keys (key_hash, user_id, seen)")
+        .file("/etc/agw/users.db", "")
         .file("/etc/agw/incr.lua", "return redis.call('INCR', KEYS[1])")
         .file("/etc/agw/ca.pem", *PEM)
         .file("/etc/agw/client.pem", *PEM)

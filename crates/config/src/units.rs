@@ -10,6 +10,7 @@ pub(crate) const MS: u64 = 1;
 pub(crate) const SECOND: u64 = 1000 * MS;
 pub(crate) const MINUTE: u64 = 60 * SECOND;
 pub(crate) const HOUR: u64 = 60 * MINUTE;
+pub(crate) const DAY: u64 = 24 * HOUR;
 
 /// Least, default and greatest value of a number.
 #[derive(Clone, Copy, Debug)]

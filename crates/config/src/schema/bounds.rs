@@ -1,6 +1,6 @@
 //! Every number of the document with its bounds, for the tests that hold code and reference together.
 
-use super::{cluster, endpoint, grant, listener, plugin, resource, route};
+use super::{cluster, endpoint, grant, listener, plugin, resource, route, sql};
 use crate::units::Bounds;
 
 /// Where a number is.
@@ -16,6 +16,8 @@ pub(crate) enum Section {
     Plugin,
     Resource,
     Grant,
+    Sql,
+    SqlGrant,
 }
 
 impl Section {
@@ -30,6 +32,8 @@ impl Section {
             Section::Plugin => "/plugins/0",
             Section::Resource => "/resources/0",
             Section::Grant => "/resources/0/grants/0",
+            Section::Sql => "/resources/1",
+            Section::SqlGrant => "/resources/1/grants/0",
         }
     }
 
@@ -44,6 +48,8 @@ impl Section {
             Section::Plugin => ("plugins", ""),
             Section::Resource => ("resources", ""),
             Section::Grant => ("resources[].grants[]", ""),
+            Section::Sql => ("resources[]", ""),
+            Section::SqlGrant => ("resources[]", "grants[]."),
         }
     }
 }
@@ -112,4 +118,23 @@ pub(crate) const ALL: &[(Section, &str, Bounds)] = &[
     (Section::Resource, "breaker.failures", resource::FAILURES),
     (Section::Resource, "breaker.probe_interval", resource::PROBE_INTERVAL),
     (Section::Grant, "key_bytes", grant::KEY_BYTES),
+    (Section::Sql, "pool.max", sql::POOL_MAX),
+    (Section::Sql, "pool.min", sql::POOL_MIN),
+    (Section::Sql, "pool.connect_timeout", sql::CONNECT_TIMEOUT),
+    (Section::Sql, "pool.acquire_timeout", sql::ACQUIRE_TIMEOUT),
+    (Section::Sql, "pool.idle_timeout", sql::IDLE_TIMEOUT),
+    (Section::Sql, "pool.lifetime", sql::LIFETIME),
+    (Section::Sql, "pool.statements", sql::POOL_STATEMENTS),
+    (Section::Sql, "limits.call_timeout", sql::CALL_TIMEOUT),
+    (Section::Sql, "limits.call_timeout_max", sql::CALL_TIMEOUT_MAX),
+    (Section::Sql, "limits.request", sql::REQUEST),
+    (Section::Sql, "limits.response", sql::RESPONSE),
+    (Section::Sql, "limits.rows", sql::ROWS),
+    (Section::Sql, "limits.cell", sql::CELL),
+    (Section::Sql, "limits.batch", sql::BATCH),
+    (Section::Sql, "limits.in_flight", sql::IN_FLIGHT),
+    (Section::Sql, "limits.waiters", sql::WAITERS),
+    (Section::Sql, "breaker.failures", resource::FAILURES),
+    (Section::Sql, "breaker.probe_interval", resource::PROBE_INTERVAL),
+    (Section::SqlGrant, "share", sql::grant::SHARE),
 ];

@@ -23,11 +23,7 @@ pub(super) fn lower(
     mentions: &Mentions,
 ) -> Option<(String, Grant)> {
     let fields = item.fields(&FIELDS)?;
-    let plugin = fields.required("plugin", "NAME").and_then(|item| {
-        let name = item.text()?;
-        check_reference(&item, name, "plugin", &mentions.plugins);
-        Some(name.to_owned())
-    });
+    let plugin = plugin(&fields, mentions);
     let read_only = fields.boolean("read_only", false);
     let commands = commands(&fields, read_only);
     let known: BTreeSet<String> = scripts.keys().cloned().collect();
@@ -50,6 +46,13 @@ pub(super) fn lower(
         key_bytes_max: fields.usize("key_bytes", KEY_BYTES),
     };
     Some((plugin?, grant))
+}
+
+pub(super) fn plugin(fields: &Fields<'_>, mentions: &Mentions) -> Option<String> {
+    let item = fields.required("plugin", "NAME")?;
+    let name = item.text()?;
+    check_reference(&item, name, "plugin", &mentions.plugins);
+    Some(name.to_owned())
 }
 
 fn commands(fields: &Fields<'_>, read_only: bool) -> GrantedCommands {
@@ -87,7 +90,7 @@ fn key_prefix(fields: &Fields<'_>) -> String {
     prefix.to_owned()
 }
 
-fn unique_texts<'a>(list: &Item<'a>) -> Vec<(Item<'a>, &'a str)> {
+pub(super) fn unique_texts<'a>(list: &Item<'a>) -> Vec<(Item<'a>, &'a str)> {
     let mut seen = BTreeSet::new();
     let texts = list.texts();
     for (item, text) in &texts {

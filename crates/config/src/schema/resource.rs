@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::problem::{quoted, quoted_path};
+use crate::problem::quoted;
 use crate::reader::{Fields, Item};
 use crate::schema::name::{Mentions, Unique, check_name};
+use crate::schema::sql::{self, SqlType};
 use crate::schema::{endpoint, grant};
-use crate::snapshot::{BreakerPolicy, PoolPolicy, RedisAddress, Resource, ResourceLimits};
+use crate::snapshot::{BreakerPolicy, PoolPolicy, RedisAddress, Resource, ResourceLimits, SqlResource};
 use crate::units::{Bounds, HOUR, KIB, MIB, MINUTE, MS, SECOND};
 
 const FIELDS: [&str; 13] = [
@@ -39,20 +41,43 @@ pub(crate) const PROBE_INTERVAL: Bounds = Bounds::time(10 * MS, 500 * MS, 5 * MI
 
 const SCRIPT_BYTES_MAX: usize = 256 * 1024;
 
-pub(super) fn lower(item: &Item<'_>, unique: &mut Unique, mentions: &Mentions) -> Option<Resource> {
+/// A resource of either kind.
+#[derive(Debug)]
+pub(super) enum Lowered {
+    Redis(Resource),
+    Sql(SqlResource),
+}
+
+/// What `type` says; `None` is Redis.
+const TYPES: [(&str, Option<SqlType>); 4] = [
+    ("redis", None),
+    ("postgres", Some(SqlType::Postgres)),
+    ("mysql", Some(SqlType::Mysql)),
+    ("sqlite", Some(SqlType::Sqlite)),
+];
+
+/// Which fields there are depends on the type, so it is looked at before them.
+pub(super) fn lower(item: &Item<'_>, unique: &mut Unique, mentions: &Mentions) -> Option<Lowered> {
+    let sql_type = item.peek("type").and_then(|word| {
+        let found = TYPES.iter().find(|(name, _)| *name == word);
+        found.and_then(|(_, sql_type)| *sql_type)
+    });
+    match sql_type {
+        Some(sql_type) => sql::lower(item, sql_type, unique, mentions).map(Lowered::Sql),
+        None => redis(item, unique, mentions).map(Lowered::Redis),
+    }
+}
+
+fn redis(item: &Item<'_>, unique: &mut Unique, mentions: &Mentions) -> Option<Resource> {
     let fields = item.fields(&FIELDS)?;
     let name = unique.name(&fields);
     if let Some(item) = fields.required("type", "redis") {
-        item.choice(&[("redis", ())]);
+        item.choice(&TYPES);
     }
     let redis = endpoint::lower(&fields);
     let pool = pool(&fields);
     let limits = limits(&fields);
-    let breaker = fields.group("breaker", &BREAKER);
-    let breaker = BreakerPolicy {
-        failures: breaker.u32("failures", FAILURES),
-        probe_interval: breaker.duration("probe_interval", PROBE_INTERVAL),
-    };
+    let breaker = breaker(&fields);
     let scripts = fields.optional("scripts").map(|item| scripts(&item)).unwrap_or_default();
     let grants = grants(&fields, &scripts, mentions);
     let redis = redis?;
@@ -60,6 +85,14 @@ pub(super) fn lower(item: &Item<'_>, unique: &mut Unique, mentions: &Mentions) -
         item.problem("the embedded store runs no scripts", "Remove the scripts, or use a Redis server");
     }
     Some(Resource { name, redis, pool, limits, breaker, scripts, grants })
+}
+
+pub(super) fn breaker(fields: &Fields<'_>) -> BreakerPolicy {
+    let breaker = fields.group("breaker", &BREAKER);
+    BreakerPolicy {
+        failures: breaker.u32("failures", FAILURES),
+        probe_interval: breaker.duration("probe_interval", PROBE_INTERVAL),
+    }
 }
 
 fn pool(fields: &Fields<'_>) -> PoolPolicy {
@@ -81,16 +114,7 @@ fn pool(fields: &Fields<'_>) -> PoolPolicy {
 
 fn limits(fields: &Fields<'_>) -> ResourceLimits {
     let limits = fields.group("limits", &LIMITS);
-    let call_timeout = limits.duration("call_timeout", CALL_TIMEOUT);
-    let millis = u64::try_from(call_timeout.as_millis()).unwrap_or(u64::MAX);
-    let call_timeout_max =
-        limits.duration("call_timeout_max", CALL_TIMEOUT_MAX.or(millis.max(CALL_TIMEOUT_MAX.default)));
-    if call_timeout_max < call_timeout {
-        limits.item.problem(
-            "call_timeout_max is less than call_timeout",
-            "Raise call_timeout_max, or lower call_timeout",
-        );
-    }
+    let (call_timeout, call_timeout_max) = call_timeouts(&limits, CALL_TIMEOUT, CALL_TIMEOUT_MAX);
     ResourceLimits {
         call_timeout,
         call_timeout_max,
@@ -100,6 +124,19 @@ fn limits(fields: &Fields<'_>) -> ResourceLimits {
         in_flight_max: limits.usize("in_flight", IN_FLIGHT),
         waiters_max: limits.usize("waiters", WAITERS),
     }
+}
+
+pub(super) fn call_timeouts(limits: &Fields<'_>, usual: Bounds, most: Bounds) -> (Duration, Duration) {
+    let call_timeout = limits.duration("call_timeout", usual);
+    let millis = u64::try_from(call_timeout.as_millis()).unwrap_or(u64::MAX);
+    let call_timeout_max = limits.duration("call_timeout_max", most.or(millis.max(most.default)));
+    if call_timeout_max < call_timeout {
+        limits.item.problem(
+            "call_timeout_max is less than call_timeout",
+            "Raise call_timeout_max, or lower call_timeout",
+        );
+    }
+    (call_timeout, call_timeout_max)
 }
 
 fn scripts(item: &Item<'_>) -> BTreeMap<String, String> {
@@ -115,29 +152,12 @@ fn scripts(item: &Item<'_>) -> BTreeMap<String, String> {
 fn script(item: &Item<'_>) -> Option<String> {
     let (field, item) = item.fields(&SCRIPT)?.one_of(&SCRIPT, "{ file: limit.lua }")?;
     let text = item.text()?;
-    let source = if field == "source" { text.to_owned() } else { script_file(&item, text)? };
+    let source = if field == "source" { text.to_owned() } else { item.text_file(text, "Lua source")? };
     if source.trim().is_empty() || source.len() > SCRIPT_BYTES_MAX {
         let message = format!("the script has {} bytes", source.len());
         item.problem(message, format!("Write 1 to {SCRIPT_BYTES_MAX} bytes of Lua"));
     }
     Some(source)
-}
-
-fn script_file(item: &Item<'_>, file: &str) -> Option<String> {
-    let path = item.context.resolve(file);
-    let shown = quoted_path(&path);
-    match item.context.files.read(&path).map(String::from_utf8) {
-        Ok(Ok(source)) => Some(source),
-        Ok(Err(_)) => {
-            item.problem(format!("the file {shown} is not UTF-8 text"), "Name a file with Lua source");
-            None
-        }
-        Err(reason) => {
-            let hint = "Create it, or correct the path; it is relative to the document's folder";
-            item.problem(format!("the file {shown} cannot be read: {reason}"), hint);
-            None
-        }
-    }
 }
 
 fn grants(

@@ -26,6 +26,9 @@ fn base() -> Value {
         "resources": [{
             "name": "r", "type": "redis", "endpoint": "127.0.0.1:6379",
             "grants": [{ "plugin": "p", "commands": ["get"], "key_prefix": "p:" }],
+        }, {
+            "name": "s", "type": "sqlite", "url": "sqlite::memory:", "statements": { "one": "SELECT 1" },
+            "grants": [{ "plugin": "p", "statements": ["one"] }],
         }],
     })
 }
@@ -50,9 +53,12 @@ fn document(section: Section, field: &str, value: &Value) -> Value {
     if (section, field) == (Section::Resource, "pool.leased") {
         set("/resources/0/pool/max".to_owned(), json!(10_000));
     }
+    if (section, field) == (Section::Sql, "pool.min") {
+        set("/resources/1/pool/max".to_owned(), json!(1000));
+    }
     set(pointer(section, field), value.clone());
-    if (section, field) == (Section::Resource, "limits.call_timeout_max") {
-        set("/resources/0/limits/call_timeout".to_owned(), json!("1ms"));
+    if matches!(section, Section::Resource | Section::Sql) && field == "limits.call_timeout_max" {
+        set(format!("{}/limits/call_timeout", section.place()), json!("1ms"));
     }
     if (section, field) == (Section::Plugin, "reload_backoff.max") {
         set("/plugins/0/reload_backoff/base".to_owned(), json!("1ms"));

@@ -9,7 +9,7 @@ use super::{accept, load_with, usual_files};
 use crate::{
     Balance, ClusterTarget, FailurePolicy, FieldMatch, Forward, GrantedCommands, HashKey, HostMatch,
     HostRewrite, ModuleSource, PathMatch, PathRewrite, Protocols, RedisAddress, Route, RouteAction,
-    TlsVersion, UpstreamProtocol, ValueMatch, VmMode, WeightedCluster,
+    SqlEndpoint, TlsVersion, UpstreamProtocol, ValueMatch, VmMode, WeightedCluster,
 };
 
 pub(super) const COMPLETE: &str = include_str!("complete.yaml");
@@ -243,6 +243,46 @@ fn the_other_forms_of_a_resource_arrive() {
 }
 
 #[test]
+fn every_field_of_a_sql_resource_arrives() {
+    let snapshot = accept(COMPLETE);
+    let users = &snapshot.sql_resources["users"];
+    let SqlEndpoint::Sqlite(at) = &users.endpoint else { panic!("{:?}", users.endpoint) };
+    assert_eq!(at.path.as_deref(), Some(Path::new("/etc/agw/data/users.db")));
+    assert!(at.schema.as_ref().is_some_and(|schema| schema.starts_with("CREATE TABLE IF NOT EXISTS")));
+    let pool = users.pool;
+    assert_eq!((pool.max, pool.min, pool.statements_max), (8, 2, 32));
+    assert_eq!(
+        (pool.connect_timeout, pool.acquire_timeout),
+        (Duration::from_secs(2), Duration::from_millis(20))
+    );
+    assert_eq!((pool.idle_timeout, pool.lifetime), (Duration::from_secs(60), Duration::from_secs(3600)));
+    let limits = users.limits;
+    assert_eq!(
+        (limits.call_timeout, limits.call_timeout_max),
+        (Duration::from_millis(250), Duration::from_secs(3))
+    );
+    assert_eq!((limits.request_bytes_max, limits.response_bytes_max), (64 << 10, 512 << 10));
+    assert_eq!((limits.rows_max, limits.cell_bytes_max, limits.batch_max), (50, 16 << 10, 8));
+    assert_eq!((limits.in_flight_max, limits.waiters_max), (200, 100));
+    assert_eq!((users.breaker.failures, users.breaker.probe_interval), (3, Duration::from_secs(1)));
+    let (find, touch) = (&users.statements["find-key"], &users.statements["touch"]);
+    assert_eq!(find.text, "SELECT user_id FROM api_keys WHERE key_hash = ?1");
+    assert_eq!((find.read_only, find.pipelined, find.cache), (true, false, None));
+    assert!(!touch.read_only && touch.text.starts_with("UPDATE"));
+    let grant = &users.grants["rate-limit"];
+    assert_eq!(grant.statements, ["find-key", "touch"]);
+    assert_eq!((grant.ad_hoc, grant.read_only, grant.share_percent), (false, false, 50));
+    assert_eq!((grant.rows_max, grant.response_bytes_max), (10, 64 << 10));
+
+    let scratch = &snapshot.sql_resources["scratch"];
+    let SqlEndpoint::Sqlite(at) = &scratch.endpoint else { panic!("{:?}", scratch.endpoint) };
+    assert_eq!((&at.path, at.schema.as_deref()), (&None, Some("CREATE TABLE t (n)")));
+    let grant = &scratch.grants["tag"];
+    assert_eq!((grant.ad_hoc, grant.read_only, grant.share_percent), (true, true, 100));
+    assert_eq!((grant.rows_max, grant.response_bytes_max), (1000, 1 << 20));
+}
+
+#[test]
 fn the_complete_document_earns_no_warning() {
     let loaded = load_with(COMPLETE, &usual_files()).expect("it loads");
     assert_eq!(super::lines(&loaded.warnings), Vec::<String>::new());
@@ -257,7 +297,9 @@ fn a_listener_is_enough_for_a_document() {
 #[test]
 fn a_plugin_with_a_grant_is_exclusive_and_one_without_is_shared() {
     let snapshot = accept(COMPLETE);
-    assert_eq!(snapshot.plugins["tag"].vm.mode, VmMode::Shared);
+    assert_eq!(snapshot.plugins["tag"].vm.mode, VmMode::Exclusive);
+    let without = COMPLETE.replace("plugin: tag", "plugin: rate-limit");
+    assert_eq!(accept(&without).plugins["tag"].vm.mode, VmMode::Shared);
     let document = COMPLETE.replace("mode: exclusive, ", "");
     assert_eq!(accept(&document).plugins["rate-limit"].vm.mode, VmMode::Exclusive);
 }

@@ -1,0 +1,190 @@
+//! `resources` of the types `postgres`, `mysql` and `sqlite`.
+
+pub(crate) mod endpoint;
+pub(crate) mod grant;
+pub(crate) mod statement;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use agw_sql_statements::Dialect;
+
+use crate::problem::quoted;
+use crate::reader::{Fields, Item};
+use crate::schema::name::{Mentions, Unique, check_name};
+use crate::schema::resource;
+use crate::snapshot::{SqlEndpoint, SqlGrant, SqlLimits, SqlPool, SqlResource, SqlStatement};
+use crate::units::{Bounds, DAY, GIB, HOUR, KIB, MIB, MINUTE, MS, SECOND};
+
+const FIELDS: [&str; 15] = [
+    "name",
+    "type",
+    "url",
+    "endpoint",
+    "database",
+    "username",
+    "password",
+    "tls",
+    "plaintext",
+    "schema",
+    "pool",
+    "limits",
+    "breaker",
+    "statements",
+    "grants",
+];
+const POOL: [&str; 7] =
+    ["max", "min", "connect_timeout", "acquire_timeout", "idle_timeout", "lifetime", "statements"];
+const LIMITS: [&str; 9] = [
+    "call_timeout",
+    "call_timeout_max",
+    "request",
+    "response",
+    "rows",
+    "cell",
+    "batch",
+    "in_flight",
+    "waiters",
+];
+
+pub(crate) const POOL_MAX: Bounds = Bounds::count(1, 16, 1000);
+pub(crate) const POOL_MIN: Bounds = Bounds::count(0, 0, 1000);
+pub(crate) const CONNECT_TIMEOUT: Bounds = Bounds::time(MS, SECOND, MINUTE);
+pub(crate) const ACQUIRE_TIMEOUT: Bounds = Bounds::time(MS, 50 * MS, 5 * MINUTE);
+pub(crate) const IDLE_TIMEOUT: Bounds = Bounds::time(100 * MS, 5 * MINUTE, DAY);
+pub(crate) const LIFETIME: Bounds = Bounds::time(SECOND, 30 * MINUTE, 7 * DAY);
+pub(crate) const POOL_STATEMENTS: Bounds = Bounds::count(0, 128, 10_000);
+
+pub(crate) const CALL_TIMEOUT: Bounds = Bounds::time(MS, 500 * MS, 5 * MINUTE);
+pub(crate) const CALL_TIMEOUT_MAX: Bounds = Bounds::time(MS, 30 * SECOND, HOUR);
+pub(crate) const REQUEST: Bounds = Bounds::bytes(KIB, 256 * KIB, 64 * MIB);
+pub(crate) const RESPONSE: Bounds = Bounds::bytes(KIB, MIB, 256 * MIB);
+pub(crate) const ROWS: Bounds = Bounds::count(1, 1000, 10_000_000);
+pub(crate) const CELL: Bounds = Bounds::bytes(64, MIB, GIB);
+pub(crate) const BATCH: Bounds = Bounds::count(1, 64, 10_000);
+pub(crate) const IN_FLIGHT: Bounds = Bounds::count(1, 1024, 1_000_000);
+pub(crate) const WAITERS: Bounds = Bounds::count(0, 1024, 1_000_000);
+
+const STATEMENTS_MAX: usize = 1000;
+
+/// What `type` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SqlType {
+    Postgres,
+    Mysql,
+    Sqlite,
+}
+
+impl SqlType {
+    fn dialect(self) -> Dialect {
+        match self {
+            SqlType::Postgres => Dialect::Postgres,
+            SqlType::Mysql => Dialect::Mysql,
+            SqlType::Sqlite => Dialect::Sqlite,
+        }
+    }
+}
+
+pub(super) fn lower(
+    item: &Item<'_>,
+    sql_type: SqlType,
+    unique: &mut Unique,
+    mentions: &Mentions,
+) -> Option<SqlResource> {
+    let fields = item.fields(&FIELDS)?;
+    let name = unique.name(&fields);
+    check_engine(&fields, sql_type);
+    let endpoint: Option<SqlEndpoint> = endpoint::lower(&fields, sql_type);
+    let pool = pool(&fields);
+    let limits = limits(&fields);
+    let breaker = resource::breaker(&fields);
+    let statements = statements(&fields, sql_type);
+    let grants = grants(&fields, &statements, &limits, mentions);
+    Some(SqlResource { name, endpoint: endpoint?, pool, limits, breaker, statements, grants })
+}
+
+/// A type that the document may name before there is an engine for it is refused here, and nowhere else.
+fn check_engine(fields: &Fields<'_>, sql_type: SqlType) {
+    let (word, item) = match (sql_type, fields.optional("type")) {
+        (SqlType::Postgres, Some(item)) => ("postgres", item),
+        (SqlType::Mysql, Some(item)) => ("mysql", item),
+        _ => return,
+    };
+    item.problem(
+        format!("this version of the gateway has no engine for {word} yet"),
+        "Use type: sqlite, or a later version",
+    );
+}
+
+fn pool(fields: &Fields<'_>) -> SqlPool {
+    let pool = fields.group("pool", &POOL);
+    let (max, min) = (pool.usize("max", POOL_MAX), pool.usize("min", POOL_MIN));
+    if min > max {
+        pool.item.problem("min is more than max", "Raise max, or lower min");
+    }
+    SqlPool {
+        max,
+        min,
+        connect_timeout: pool.duration("connect_timeout", CONNECT_TIMEOUT),
+        acquire_timeout: pool.duration("acquire_timeout", ACQUIRE_TIMEOUT),
+        idle_timeout: pool.duration("idle_timeout", IDLE_TIMEOUT),
+        lifetime: pool.duration("lifetime", LIFETIME),
+        statements_max: pool.usize("statements", POOL_STATEMENTS),
+    }
+}
+
+fn limits(fields: &Fields<'_>) -> SqlLimits {
+    let limits = fields.group("limits", &LIMITS);
+    let (call_timeout, call_timeout_max) = resource::call_timeouts(&limits, CALL_TIMEOUT, CALL_TIMEOUT_MAX);
+    SqlLimits {
+        call_timeout,
+        call_timeout_max,
+        request_bytes_max: limits.usize("request", REQUEST),
+        response_bytes_max: limits.usize("response", RESPONSE),
+        rows_max: limits.usize("rows", ROWS),
+        cell_bytes_max: limits.usize("cell", CELL),
+        batch_max: limits.usize("batch", BATCH),
+        in_flight_max: limits.usize("in_flight", IN_FLIGHT),
+        waiters_max: limits.usize("waiters", WAITERS),
+    }
+}
+
+/// A statement with a problem is still a name that grants may use: `None`.
+fn statements(fields: &Fields<'_>, sql_type: SqlType) -> BTreeMap<String, SqlStatement> {
+    let Some(item) = fields.optional("statements") else { return BTreeMap::new() };
+    let entries = item.entries();
+    if entries.len() > STATEMENTS_MAX {
+        item.problem(
+            format!("there are {} statements", entries.len()),
+            format!("Write {STATEMENTS_MAX} at most"),
+        );
+        return BTreeMap::new();
+    }
+    let lower = |(name, item): (&str, Item<'_>)| {
+        check_name(&item, name);
+        (name.to_owned(), statement::lower(&item, sql_type.dialect()))
+    };
+    entries.into_iter().map(lower).collect()
+}
+
+fn grants(
+    fields: &Fields<'_>,
+    statements: &BTreeMap<String, SqlStatement>,
+    limits: &SqlLimits,
+    mentions: &Mentions,
+) -> BTreeMap<String, Arc<SqlGrant>> {
+    let mut grants = BTreeMap::new();
+    for item in fields.list("grants") {
+        let Some((plugin, grant)) = grant::lower(&item, statements, limits, mentions) else { continue };
+        if grants.contains_key(&plugin) {
+            let message = format!("the plugin {} has a grant here already", quoted(&plugin));
+            item.problem(message, "Write one grant for each plugin");
+        }
+        grants.insert(plugin, Arc::new(grant));
+    }
+    if grants.is_empty() {
+        let hint = "Write grants: [{ plugin: NAME, statements: [NAME] }]";
+        fields.item.warning("nothing may use this resource", hint);
+    }
+    grants
+}

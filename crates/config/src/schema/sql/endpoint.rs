@@ -1,0 +1,207 @@
+//! Where a database is, how to get in, and how to verify it.
+
+use std::path::PathBuf;
+
+use super::SqlType;
+use crate::problem::{quoted, quoted_path};
+use crate::reader::{Fields, Item};
+use crate::schema::{address, secret, tls};
+use crate::secret::Secret;
+use crate::snapshot::{SqlEndpoint, SqlServer, SqlServerEngine, Sqlite};
+
+const SCHEMA: [&str; 2] = ["file", "source"];
+const SCHEMA_BYTES_MAX: usize = 1024 * 1024;
+const DATABASE_BYTES_MAX: usize = 63;
+
+pub(super) fn lower(fields: &Fields<'_>, sql_type: SqlType) -> Option<SqlEndpoint> {
+    match sql_type {
+        SqlType::Postgres => server(fields, SqlServerEngine::Postgres).map(SqlEndpoint::Server),
+        SqlType::Mysql => server(fields, SqlServerEngine::Mysql).map(SqlEndpoint::Server),
+        SqlType::Sqlite => sqlite(fields).map(SqlEndpoint::Sqlite),
+    }
+}
+
+// === SQLite ===
+
+fn sqlite(fields: &Fields<'_>) -> Option<Sqlite> {
+    for name in ["endpoint", "database", "username", "password", "tls", "plaintext"] {
+        if let Some(item) = fields.optional(name) {
+            item.problem("a SQLite database has no such thing", "Remove the field; the URL names the file");
+        }
+    }
+    let schema = fields.optional("schema").and_then(|item| schema(&item));
+    let path = fields.required("url", "sqlite://data/users.db").and_then(|item| sqlite_path(&item));
+    let path = path?;
+    if let (Some(path), None) = (&path, &schema)
+        && !fields.item.context.files.exists(path)
+        && let (None, Some(item)) = (fields.optional("schema"), fields.optional("url"))
+    {
+        item.problem(
+            format!("there is no database {}", quoted_path(path)),
+            "Create it, correct the path (it is relative to the document's folder), or write a schema: { file: PATH }",
+        );
+    }
+    Some(Sqlite { path, schema })
+}
+
+/// `Some(None)` is a database in memory.
+fn sqlite_path(item: &Item<'_>) -> Option<Option<PathBuf>> {
+    let text = item.text()?;
+    match text.strip_prefix("sqlite:") {
+        Some(":memory:") => Some(None),
+        Some(rest) if rest.len() > 2 && rest.starts_with("//") && !rest.contains(['?', '#', '\0']) => {
+            Some(Some(item.context.resolve(rest.get(2..).unwrap_or_default())))
+        }
+        _ => {
+            item.problem(
+                format!("{} is not the URL of a SQLite database", quoted(text)),
+                "Write sqlite://PATH, such as sqlite:///var/lib/agw/users.db, or sqlite::memory:",
+            );
+            None
+        }
+    }
+}
+
+fn schema(item: &Item<'_>) -> Option<String> {
+    let (field, item) = item.fields(&SCHEMA)?.one_of(&SCHEMA, "{ file: schema.sql }")?;
+    let text = item.text()?;
+    let source = if field == "source" { text.to_owned() } else { item.text_file(text, "statements of SQL")? };
+    if source.len() > SCHEMA_BYTES_MAX || source.contains('\0') {
+        item.problem("this is not a schema", format!("Write at most {SCHEMA_BYTES_MAX} bytes of SQL"));
+    }
+    Some(source)
+}
+
+// === servers ===
+
+/// What `url`, or `endpoint` with `database`, says.
+struct Place {
+    host: String,
+    port: u16,
+    database: Option<String>,
+}
+
+fn server(fields: &Fields<'_>, engine: SqlServerEngine) -> Option<SqlServer> {
+    if let Some(item) = fields.optional("schema") {
+        item.problem("the tables of a server are not the gateway's to make", "Remove the field");
+    }
+    let example = format!("url: {}://127.0.0.1:{}/users", schemes(engine)[0], port(engine));
+    let place = fields.one_of(&["url", "endpoint"], &example).and_then(|(field, item)| {
+        if field == "url" { from_url(&item, engine) } else { from_endpoint(&item, engine) }
+    });
+    let database = fields.optional("database").and_then(|item| Some((database(&item)?, item)));
+    let username = fields.optional("username").and_then(|item| Some(item.text()?.to_owned()));
+    let password = fields.optional("password").and_then(|item| secret::secret(&item)).map(Secret::new);
+    let verification = fields.optional("tls");
+    let lowered = verification.as_ref().and_then(tls::lower);
+    let plaintext = fields.boolean("plaintext", false);
+    let place = place?;
+    check_plaintext(fields, &place.host, verification.as_ref(), plaintext);
+    let database = match (database, place.database) {
+        (Some((_, item)), Some(_)) => {
+            item.problem("the database is in the URL as well", "Keep one of the two");
+            None
+        }
+        (Some((name, _)), None) => Some(name),
+        (None, name) => name,
+    };
+    if database.is_none() && fields.optional("database").is_none() {
+        fields
+            .item
+            .problem("the database's name is missing", format!("Write it into the URL, as in {example}"));
+    }
+    let (host, port) = (place.host, place.port);
+    Some(SqlServer { engine, host, port, database: database?, username, password, tls: lowered })
+}
+
+/// TLS is the default. What is to go in plaintext has to be said, unless it stays on this machine.
+fn check_plaintext(fields: &Fields<'_>, host: &str, tls: Option<&Item<'_>>, plaintext: bool) {
+    match (tls, plaintext) {
+        (Some(item), true) => item.problem("plaintext is asked for as well", "Remove tls or plaintext"),
+        (None, false) if !address::is_loopback(host) => fields.item.problem(
+            "the connection leaves this machine, and nothing says whom to trust",
+            format!("Write tls: {}, or plaintext: true", tls::EXAMPLE),
+        ),
+        (None, true) if !address::is_loopback(host) => {
+            let message = "the connection leaves this machine in plaintext, password included";
+            fields.item.warning(message, format!("Use tls: {}", tls::EXAMPLE));
+        }
+        _ => {}
+    }
+}
+
+fn schemes(engine: SqlServerEngine) -> [&'static str; 2] {
+    match engine {
+        SqlServerEngine::Postgres => ["postgres", "postgresql"],
+        SqlServerEngine::Mysql => ["mysql", "mariadb"],
+    }
+}
+
+fn port(engine: SqlServerEngine) -> u16 {
+    match engine {
+        SqlServerEngine::Postgres => 5432,
+        SqlServerEngine::Mysql => 3306,
+    }
+}
+
+/// No message shows the URL: even a malformed one may hold a password.
+fn from_url(item: &Item<'_>, engine: SqlServerEngine) -> Option<Place> {
+    let text = item.text()?;
+    if text.contains('@') {
+        item.problem(
+            "the URL carries credentials",
+            "Remove them; write username: NAME and password: { file: PATH } or { env: NAME } beside the url",
+        );
+        return None;
+    }
+    if text.contains(['?', '#']) {
+        item.problem("the URL has a query or a fragment", "Remove it; options have fields of their own");
+        return None;
+    }
+    let place = match text.split_once("://") {
+        Some((scheme, rest)) if schemes(engine).contains(&scheme) => parse(rest, engine),
+        _ => Err("the URL's scheme is not the type's"),
+    };
+    let hint = || format!("Write {}://host:port/database", schemes(engine)[0]);
+    place.map_err(|reason| item.problem(reason, hint())).ok()
+}
+
+fn parse(rest: &str, engine: SqlServerEngine) -> Result<Place, &'static str> {
+    let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
+    // The reasons of the parser are fixed texts: they quote nothing.
+    let (host, port) = address::parse(authority, Some(port(engine)))?;
+    let database = match database {
+        "" => None,
+        name if is_database(name) => Some(name.to_owned()),
+        _ => return Err("the path of the URL is not a database's name"),
+    };
+    Ok(Place { host, port, database })
+}
+
+fn from_endpoint(item: &Item<'_>, engine: SqlServerEngine) -> Option<Place> {
+    let text = item.text()?;
+    match address::parse(text, None) {
+        Ok((host, port)) => Some(Place { host, port, database: None }),
+        Err(reason) => {
+            let message = format!("{} is not an endpoint: {reason}", quoted(text));
+            item.problem(message, format!("Write host:port, such as 127.0.0.1:{}", port(engine)));
+            None
+        }
+    }
+}
+
+fn database(item: &Item<'_>) -> Option<String> {
+    let name = item.text()?;
+    if !is_database(name) {
+        item.problem(
+            format!("{} is not a database's name", quoted(name)),
+            format!("Use at most {DATABASE_BYTES_MAX} printable characters without a slash"),
+        );
+        return None;
+    }
+    Some(name.to_owned())
+}
+
+fn is_database(name: &str) -> bool {
+    name.len() <= DATABASE_BYTES_MAX && !name.chars().any(|letter| letter.is_control() || letter == '/')
+}

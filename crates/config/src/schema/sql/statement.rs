@@ -1,0 +1,94 @@
+//! `statements` of a SQL resource: SQL that grants name.
+
+use agw_sql_statements::{Dialect, Kind, check};
+
+use crate::reader::{Fields, Item};
+use crate::snapshot::{SqlCache, SqlStatement};
+use crate::tree::Value;
+use crate::units::{Bounds, HOUR, MS, SECOND};
+
+const FIELDS: [&str; 4] = ["text", "read_only", "pipelined", "cache"];
+const CACHE: [&str; 4] = ["ttl", "negative_ttl", "stale_while_revalidate", "entries_max"];
+
+pub(crate) const CACHE_TTL: Bounds = Bounds::time(MS, 10 * SECOND, 24 * HOUR);
+pub(crate) const CACHE_NEGATIVE_TTL: Bounds = Bounds::time(0, SECOND, 24 * HOUR);
+pub(crate) const CACHE_STALE: Bounds = Bounds::time(0, 0, 24 * HOUR);
+pub(crate) const CACHE_ENTRIES: Bounds = Bounds::count(1, 10_000, 10_000_000);
+
+const TEXT_BYTES_MAX: usize = 64 * 1024;
+
+/// A mapping, or the text alone.
+pub(super) fn lower(item: &Item<'_>, dialect: Dialect) -> SqlStatement {
+    if let Value::Text(_) = item.node.value {
+        let (text, kind) = text(item, dialect);
+        return SqlStatement { text, read_only: reads(kind), pipelined: false, cache: None };
+    }
+    let nothing = SqlStatement { text: String::new(), read_only: true, pipelined: false, cache: None };
+    let Some(fields) = item.fields(&FIELDS) else { return nothing };
+    let (text, kind) = match fields.required("text", "SELECT ...") {
+        Some(item) => text(&item, dialect),
+        None => (String::new(), None),
+    };
+    let statement = SqlStatement {
+        text,
+        read_only: read_only(&fields, kind),
+        pipelined: fields.boolean("pipelined", false),
+        cache: cache(&fields),
+    };
+    check_built(&fields, &statement);
+    statement
+}
+
+/// What the document may say before there is code for it is refused here, and nowhere else.
+fn check_built(fields: &Fields<'_>, statement: &SqlStatement) {
+    if let (true, Some(item)) = (statement.pipelined, fields.optional("pipelined")) {
+        item.problem("this version of the gateway has no pipelined connections yet", "Remove the field");
+    }
+    if let (true, Some(item)) = (statement.cache.is_some(), fields.optional("cache")) {
+        item.problem("this version of the gateway has no cache of results yet", "Remove the field");
+    }
+}
+
+/// The statement and its kind, if it may run at all.
+fn text(item: &Item<'_>, dialect: Dialect) -> (String, Option<Kind>) {
+    let Some(text) = item.text() else { return (String::new(), None) };
+    if text.len() > TEXT_BYTES_MAX {
+        let message = format!("the statement has {} bytes", text.len());
+        item.problem(message, format!("Write {TEXT_BYTES_MAX} at most"));
+        return (String::new(), None);
+    }
+    match check(text, dialect) {
+        Ok(kind) => (text.to_owned(), Some(kind)),
+        Err(refusal) => {
+            item.problem(refusal.to_string(), "Write one statement that passes; the reference has the rules");
+            (String::new(), None)
+        }
+    }
+}
+
+/// A statement with a problem counts as reading, so that it causes no second one in a grant.
+fn reads(kind: Option<Kind>) -> bool {
+    kind.is_none_or(|kind| kind == Kind::Reads)
+}
+
+/// What the document says, or else what the statement's words do.
+fn read_only(fields: &Fields<'_>, kind: Option<Kind>) -> bool {
+    let reads = reads(kind);
+    let Some(item) = fields.optional("read_only") else { return reads };
+    let said = item.boolean().unwrap_or(reads);
+    if said && !reads {
+        item.problem("the statement writes", "Write read_only: false, or remove the field");
+    }
+    said
+}
+
+fn cache(fields: &Fields<'_>) -> Option<SqlCache> {
+    fields.optional("cache")?;
+    let cache = fields.group("cache", &CACHE);
+    Some(SqlCache {
+        ttl: cache.duration("ttl", CACHE_TTL),
+        negative_ttl: cache.duration("negative_ttl", CACHE_NEGATIVE_TTL),
+        stale_while_revalidate: cache.duration("stale_while_revalidate", CACHE_STALE),
+        entries_max: cache.usize("entries_max", CACHE_ENTRIES),
+    })
+}

@@ -1,0 +1,159 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{BreakerPolicy, Tls};
+use crate::secret::Secret;
+
+/// An external SQL database.
+#[derive(Clone, Debug)]
+pub struct SqlResource {
+    /// Unique among all resources; the name that plugins use.
+    pub name: String,
+    /// Where it is and how to get in.
+    pub endpoint: SqlEndpoint,
+    /// Its connections.
+    pub pool: SqlPool,
+    /// Bounds on one call.
+    pub limits: SqlLimits,
+    /// When it counts as dead.
+    pub breaker: BreakerPolicy,
+    /// Named statements.
+    pub statements: BTreeMap<String, SqlStatement>,
+    /// Who may use it, by plugin name. Nobody else may.
+    pub grants: BTreeMap<String, Arc<SqlGrant>>,
+}
+
+/// Where a database is and how to get in.
+#[derive(Clone, Debug)]
+pub enum SqlEndpoint {
+    /// A server.
+    Server(SqlServer),
+    /// A file, or a database in memory.
+    Sqlite(Sqlite),
+}
+
+/// A database server.
+#[derive(Clone, Debug)]
+pub struct SqlServer {
+    /// What it speaks.
+    pub engine: SqlServerEngine,
+    /// IP address or DNS name, resolved at each connect.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// The database's name.
+    pub database: String,
+    /// `None` is the server's default.
+    pub username: Option<String>,
+    /// Already resolved.
+    pub password: Option<Secret>,
+    /// The certificate is verified, name included. `None` is plaintext, which the document says or which stays on
+    /// this machine.
+    pub tls: Option<Tls>,
+}
+
+/// What a server speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SqlServerEngine {
+    /// PostgreSQL.
+    Postgres,
+    /// MySQL and MariaDB.
+    Mysql,
+}
+
+/// A SQLite database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sqlite {
+    /// `None` is a database in memory, which belongs to its resource and ends with it.
+    pub path: Option<PathBuf>,
+    /// Statements that run when the database is opened first; more than one, separated by semicolons. With it a file
+    /// that is missing is made.
+    pub schema: Option<String>,
+}
+
+/// A resource's connections, each of which serves one call at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct SqlPool {
+    /// Connections of this process, over all workers.
+    pub max: usize,
+    /// So many stay open even if nobody uses them. At most `max`.
+    pub min: usize,
+    /// For a connection, TLS and login included.
+    pub connect_timeout: Duration,
+    /// A wait for a connection ends after this.
+    pub acquire_timeout: Duration,
+    /// A connection that nobody used for this long is closed.
+    pub idle_timeout: Duration,
+    /// A connection is closed after about this long: up to a tenth less, so that not all end at once.
+    pub lifetime: Duration,
+    /// Prepared statements that one connection keeps.
+    pub statements_max: usize,
+}
+
+/// Bounds on one call.
+#[derive(Clone, Copy, Debug)]
+pub struct SqlLimits {
+    /// Deadline of a call that names none.
+    pub call_timeout: Duration,
+    /// No call may ask for more than this.
+    pub call_timeout_max: Duration,
+    /// Bytes of one call's statements and parameters.
+    pub request_bytes_max: usize,
+    /// Bytes of one call's results, as they are encoded.
+    pub response_bytes_max: usize,
+    /// Rows of one result.
+    pub rows_max: usize,
+    /// Bytes of one value.
+    pub cell_bytes_max: usize,
+    /// Statements in one call.
+    pub batch_max: usize,
+    /// Calls under way at once, over all workers.
+    pub in_flight_max: usize,
+    /// Calls that may wait for a place; more are `overloaded`.
+    pub waiters_max: usize,
+}
+
+/// A statement that the operator has named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqlStatement {
+    /// One statement, with the server's own placeholders; the gate has admitted it.
+    pub text: String,
+    /// It runs where nothing can be written. Without a word of the operator: whether it reads by its words.
+    pub read_only: bool,
+    /// Calls share connections and follow each other without waiting (Postgres).
+    pub pipelined: bool,
+    /// Its results are kept for a while.
+    pub cache: Option<SqlCache>,
+}
+
+/// How results are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SqlCache {
+    /// A result serves so long.
+    pub ttl: Duration,
+    /// One without rows so long.
+    pub negative_ttl: Duration,
+    /// After its time a result still serves so long, while it is fetched anew.
+    pub stale_while_revalidate: Duration,
+    /// Results of one grant, by parameters.
+    pub entries_max: usize,
+}
+
+/// What one plugin may do with one database.
+#[derive(Clone, Debug)]
+pub struct SqlGrant {
+    /// Named statements of the same resource.
+    pub statements: Vec<String>,
+    /// Any statement that passes the gate.
+    pub ad_hoc: bool,
+    /// Nothing may be written.
+    pub read_only: bool,
+    /// Connections of the pool that the plugin may use at once: a percentage, and one at least.
+    pub share_percent: u32,
+    /// Rows of one result; never more than the resource's.
+    pub rows_max: usize,
+    /// Bytes of one call's results; never more than the resource's.
+    pub response_bytes_max: usize,
+}

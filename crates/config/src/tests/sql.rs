@@ -1,0 +1,208 @@
+//! Resources of SQL: what is refused, and where.
+
+use super::{accept, load_with, problems, usual_files, with_resource};
+use crate::SqlEndpoint;
+
+/// The problems of a resource with these fields, without the file's name and the resource's path.
+fn of(fields: &str) -> Vec<String> {
+    let found = problems(&with_resource(&format!("name: r\n{fields}")));
+    let short =
+        |line: String| line.split_once("resources[0]").map(|(_, rest)| rest.to_owned()).unwrap_or(line);
+    found.into_iter().map(short).collect()
+}
+
+const SQLITE: &str = "type: sqlite\nurl: 'sqlite::memory:'\n";
+const GRANT: &str = "grants: [{ plugin: p, ad_hoc: true, read_only: true }]\n";
+const POSTGRES_MISSING: &str =
+    ".type: this version of the gateway has no engine for postgres yet. Use type: sqlite, or a later version";
+
+#[test]
+fn what_there_is_no_engine_for_is_refused_and_nothing_else_of_it() {
+    assert_eq!(of(&format!("type: postgres\nurl: postgres://localhost/users\n{GRANT}")), [POSTGRES_MISSING]);
+    let complete = "type: postgres\nendpoint: db.internal:5433\ndatabase: users\nusername: agw\n\
+                    password: { file: /run/secrets/redis }\ntls: { ca: { file: ca.pem } }\n";
+    assert_eq!(of(&format!("{complete}{GRANT}")), [POSTGRES_MISSING]);
+    let found = of(&format!("type: mysql\nurl: mysql://127.0.0.1/users\n{GRANT}"));
+    assert_eq!(
+        found,
+        [
+            ".type: this version of the gateway has no engine for mysql yet. Use type: sqlite, or a later version"
+        ]
+    );
+    let found = of(&format!(
+        "{SQLITE}statements: {{ a: {{ text: SELECT 1, pipelined: true, cache: {{ ttl: 5s, negative_ttl: 1s, \
+         stale_while_revalidate: 1m, entries_max: 5 }} }} }}\n{GRANT}"
+    ));
+    assert_eq!(
+        found,
+        [
+            ".statements.a.pipelined: this version of the gateway has no pipelined connections yet. Remove the field",
+            ".statements.a.cache: this version of the gateway has no cache of results yet. Remove the field",
+        ]
+    );
+}
+
+#[test]
+fn a_url_never_carries_credentials_and_is_never_shown() {
+    for (kind, url) in [
+        ("postgres", "postgres://agw:hunter2@db/users"),
+        ("mysql", "mysql://agw:hunter2@db/users"),
+        ("postgres", "postgres://agw%3Ahunter2@db/users"),
+        ("postgres", "postgres://db/users?password=hunter2"),
+        ("mysql", "hunter2://db/users"),
+        ("postgres", "postgres://db/hunter2/x"),
+    ] {
+        let found = of(&format!("type: {kind}\nurl: \"{url}\"\n{GRANT}"));
+        assert_eq!(found.len(), 2, "{url}: {found:#?}");
+        assert!(found.iter().all(|line| !line.contains("hunter2")), "{url}: {found:#?}");
+        assert!(found.iter().any(|line| line.starts_with(".url: ")), "{url}: {found:#?}");
+    }
+}
+
+#[test]
+fn tls_is_the_default_and_plaintext_to_another_machine_has_to_be_said() {
+    let remote = "type: postgres\nurl: postgres://db.internal/users\n";
+    let found = of(&format!("{remote}{GRANT}"));
+    assert!(found.iter().any(|line| line.contains("nothing says whom to trust")), "{found:#?}");
+    assert_eq!(of(&format!("{remote}plaintext: true\n{GRANT}")), [POSTGRES_MISSING]);
+    assert_eq!(of(&format!("{remote}tls: {{ ca: {{ file: ca.pem }} }}\n{GRANT}")), [POSTGRES_MISSING]);
+    let both = of(&format!("{remote}plaintext: true\ntls: {{ ca: {{ file: ca.pem }} }}\n{GRANT}"));
+    assert!(both.iter().any(|line| line.contains(".tls: plaintext is asked for as well")), "{both:#?}");
+    assert_eq!(of(&format!("type: postgres\nurl: postgres://[::1]/users\n{GRANT}")), [POSTGRES_MISSING]);
+}
+
+#[test]
+fn a_servers_database_has_one_name() {
+    let missing = of(&format!("type: mysql\nurl: mysql://localhost\n{GRANT}"));
+    assert!(missing.iter().any(|line| line.contains("the database's name is missing")), "{missing:#?}");
+    let twice = of(&format!("type: mysql\nurl: mysql://localhost/a\ndatabase: b\n{GRANT}"));
+    assert!(
+        twice.iter().any(|line| line.contains(".database: the database is in the URL as well")),
+        "{twice:#?}"
+    );
+    let schema = of(&format!("type: mysql\nurl: mysql://localhost/a\nschema: {{ source: x }}\n{GRANT}"));
+    assert!(schema.iter().any(|line| line.contains(".schema: the tables of a server")), "{schema:#?}");
+}
+
+#[test]
+fn a_sqlite_database_is_a_file_that_is_there_or_has_a_schema_or_is_in_memory() {
+    for url in
+        ["sqlite:", "sqlite://", "sqlite:users.db", "users.db", "sqlite://a.db?mode=ro", "postgres://x/y"]
+    {
+        let found = of(&format!("type: sqlite\nurl: \"{url}\"\n{GRANT}"));
+        assert!(
+            found.len() == 1 && found[0].contains("is not the URL of a SQLite database"),
+            "{url}: {found:#?}"
+        );
+    }
+    let found = of(&format!("type: sqlite\nurl: sqlite://no.db\n{GRANT}"));
+    assert!(found.len() == 1 && found[0].contains("there is no database \"/etc/agw/no.db\""), "{found:#?}");
+    for fields in ["url: sqlite://no.db\nschema: { source: SELECT 1 }\n", "url: sqlite:///etc/agw/users.db\n"]
+    {
+        let snapshot = accept(&with_resource(&format!("name: r\ntype: sqlite\n{fields}{GRANT}")));
+        let SqlEndpoint::Sqlite(at) = &snapshot.sql_resources["r"].endpoint else { panic!("a server") };
+        assert!(at.path.as_ref().is_some_and(|path| path.starts_with("/etc/agw")));
+    }
+    let found = of(&format!("{SQLITE}username: a\ntls: {{}}\ndatabase: b\n{GRANT}"));
+    assert_eq!(found.len(), 3, "{found:#?}");
+    let found = of(&format!("{SQLITE}schema: {{ file: no.sql }}\n{GRANT}"));
+    assert!(found[0].starts_with(".schema.file: the file \"/etc/agw/no.sql\" cannot be read"), "{found:#?}");
+}
+
+#[test]
+fn a_statement_that_may_not_run_is_refused_at_its_place() {
+    let found = of(&format!(
+        "{SQLITE}statements:\n  two: SELECT 1; SELECT 2\n  out: {{ text: COMMIT }}\n  none: {{ }}\n  \
+         lies: {{ text: DELETE FROM t, read_only: true }}\n  'a b': SELECT 1\n  odd: 5\n{GRANT}"
+    ));
+    let begins = [
+        ".statements.two: there is more than one statement: something stands behind the semicolon at byte 8.",
+        ".statements.out.text: a statement may not begin with COMMIT: SELECT,",
+        ".statements.none: the field \"text\" is missing.",
+        ".statements.lies.read_only: the statement writes.",
+        ".statements[\"a b\"]: \"a b\" is not a name.",
+        ".statements.odd: expected a mapping",
+    ];
+    assert_eq!(found.len(), begins.len(), "{found:#?}");
+    for begin in begins {
+        assert!(found.iter().any(|line| line.starts_with(begin)), "{begin}: {found:#?}");
+    }
+}
+
+#[test]
+fn what_a_statement_does_follows_from_its_words_unless_the_operator_says_more() {
+    let statements = "statements: { reads: SELECT 1, writes: DELETE FROM t, \
+                      sneaky: { text: 'SELECT f()', read_only: false }, plain: { text: VALUES (1) } }";
+    let snapshot = accept(&with_resource(&format!("name: r\n{SQLITE}{statements}\n{GRANT}")));
+    let read_only = |name: &str| snapshot.sql_resources["r"].statements[name].read_only;
+    assert_eq!(["reads", "writes", "sneaky", "plain"].map(read_only), [true, false, false, true]);
+}
+
+#[test]
+fn a_grant_names_statements_that_are_there_and_that_it_may_run() {
+    let statements = "statements: { reads: SELECT 1, writes: DELETE FROM t, broken: COMMIT }\n";
+    let found = of(&format!(
+        "{SQLITE}{statements}grants:\n- {{ plugin: q, statements: [raeds] }}\n\
+         - {{ plugin: p, statements: [reads, writes, broken], read_only: true }}\n\
+         - {{ plugin: p, statements: [reads, READS] }}\n- {{ plugin: p }}\n"
+    ));
+    let begins = [
+        ".statements.broken: a statement may not begin with COMMIT",
+        ".grants[0].plugin: no plugin is named \"q\".",
+        ".grants[0].statements[0]: no statement of this resource is named \"raeds\". Did you mean \"reads\"?",
+        ".grants[1].statements[1]: \"writes\" writes, and the grant is read-only.",
+        ".grants[2].statements[1]: \"READS\" is listed twice.",
+        ".grants[2].statements[1]: no statement of this resource is named \"READS\".",
+        ".grants[2]: the plugin \"p\" has a grant here already.",
+        ".grants[3]: the grant allows nothing. Write statements: [NAME, ...] or ad_hoc: true",
+        ".grants[3]: the plugin \"p\" has a grant here already.",
+    ];
+    assert_eq!(found.len(), begins.len(), "{found:#?}");
+    for begin in begins {
+        assert!(found.iter().any(|line| line.starts_with(begin)), "{begin}: {found:#?}");
+    }
+}
+
+#[test]
+fn a_grant_of_any_statement_has_to_say_whether_it_writes() {
+    let warnings = |grant: &str| {
+        let document = with_resource(&format!("name: r\n{SQLITE}grants: [{grant}]"));
+        let loaded = load_with(&document, &usual_files()).expect("it loads");
+        super::lines(&loaded.warnings)
+            .into_iter()
+            .filter(|line| line.contains("may change and delete"))
+            .count()
+    };
+    assert_eq!(warnings("{ plugin: p, ad_hoc: true }"), 1);
+    assert_eq!(warnings("{ plugin: p, ad_hoc: true, read_only: false }"), 0);
+    assert_eq!(warnings("{ plugin: p, ad_hoc: true, read_only: true }"), 0);
+}
+
+#[test]
+fn a_grants_caps_are_never_more_than_the_resources() {
+    let limits = "limits: { rows: 10, response: 64KiB }\n";
+    let grants = "grants: [{ plugin: p, ad_hoc: true, read_only: true, rows: 500, response: 1KiB }]";
+    let snapshot = accept(&with_resource(&format!("name: r\n{SQLITE}{limits}{grants}")));
+    let grant = &snapshot.sql_resources["r"].grants["p"];
+    assert_eq!((grant.rows_max, grant.response_bytes_max), (10, 1024));
+}
+
+#[test]
+fn names_are_unique_over_redis_and_sql() {
+    let document = with_resource(&format!("name: r\n{SQLITE}{GRANT}"))
+        + "- { name: r, type: redis, url: memory://a, grants: [] }\n";
+    let found = problems(&document);
+    assert!(found.iter().any(|line| line.contains("the name \"r\" is used twice")), "{found:#?}");
+}
+
+#[test]
+fn a_server_is_read_in_both_forms() {
+    // The type itself is refused, so the parts are looked at through its problems alone.
+    let bad_port = of(&format!("type: postgres\nurl: postgres://localhost:99999/users\n{GRANT}"));
+    assert!(bad_port.iter().any(|line| line.starts_with(".url: ")), "{bad_port:#?}");
+    let bad_host = of(&format!("type: mysql\nendpoint: nowhere\ndatabase: u\n{GRANT}"));
+    assert!(
+        bad_host.iter().any(|line| line.contains(".endpoint: \"nowhere\" is not an endpoint")),
+        "{bad_host:#?}"
+    );
+}
