@@ -70,7 +70,7 @@ fn contents(snapshot: &Snapshot) -> String {
         counted(snapshot.routes.len(), "route", "routes"),
         counted(snapshot.clusters.len(), "cluster", "clusters"),
         counted(snapshot.plugins.len(), "plugin", "plugins"),
-        counted(snapshot.resources.len(), "resource", "resources"),
+        counted(snapshot.resources.len() + snapshot.sql_resources.len(), "resource", "resources"),
     ]
     .join(", ")
 }

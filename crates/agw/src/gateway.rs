@@ -52,6 +52,7 @@ impl Gateway {
         // First, because a port that is taken is the quickest thing to find out.
         let bound = Proxy::take_over(&snapshot, proxy_options, std::mem::take(&mut options.inherited))?;
         let resources = Arc::new(Resources::build(&snapshot, options.workers, &options.metrics)?);
+        resources.start().await?;
         let plugins = load_plugins(&snapshot, &resources, &options).await?;
         let runtime = Runtime::new(snapshot.clone(), &plugins, VmPools::new)?;
         let addresses = bound.addresses();

@@ -7,7 +7,7 @@ use agw_config::{ModuleSource, Plugin, VmMode};
 use agw_foreign::Access;
 use agw_telemetry::Metrics;
 use agw_wasm::{EngineOptions, HostOptions, PluginHost};
-use agw_wire::AGW_REDIS;
+use agw_wire::{AGW_REDIS, AGW_SQL};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 
@@ -101,7 +101,8 @@ impl Inspector {
             metrics: self.metrics.clone(),
         };
         let host = PluginHost::new(options)?;
-        let access = Access::builder(&plugin.name, 0, self.metrics.clone()).function(AGW_REDIS).build();
+        let access = Access::builder(&plugin.name, 0, self.metrics.clone());
+        let access = access.function(AGW_REDIS).function(AGW_SQL).build();
         self.runtime.block_on(host.load(Arc::new(plugin.clone()), bytes, access))?;
         Ok(())
     }

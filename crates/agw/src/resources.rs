@@ -3,35 +3,75 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use agw_config::{self as config, Snapshot};
-use agw_foreign::{Access, BreakerState, Resource, ResourcePolicy};
+use agw_config::{self as config, Plugin, Snapshot, SqlEndpoint, SqlServerEngine};
+use agw_foreign::{
+    Access, AccessBuilder, BreakerState, GrantedResource, Resource, ResourcePolicy, ResourceStatus,
+};
 use agw_foreign_redis::RedisBackend;
+use agw_foreign_sql::{SqlBackend, SqlRuntime};
 use agw_telemetry::Metrics;
-use agw_wire::AGW_REDIS;
+use agw_wire::{AGW_REDIS, AGW_SQL};
 use anyhow::{Context, Result, anyhow};
 use serde_json::{Value, json};
 
-/// Every resource of a snapshot, by name. Building them does no I/O: connections are made by the first call.
+/// Every resource of a snapshot, by name. Building them does no I/O: connections are made by [`Resources::start`] and
+/// by calls.
 pub(crate) struct Resources {
     by_name: BTreeMap<String, Attached>,
 }
 
 struct Attached {
+    /// As the document says it.
+    kind: &'static str,
     gate: Arc<Resource>,
-    backend: Arc<RedisBackend>,
+    backend: Backend,
+}
+
+enum Backend {
+    Redis(Arc<RedisBackend>),
+    Sql(Arc<SqlBackend>),
 }
 
 impl Resources {
     /// # Errors
-    /// TLS material or a pool that cannot be used, with the resource's name.
+    /// TLS material or a pool that cannot be used, with the resource's name; no thread for SQL.
     pub(crate) fn build(snapshot: &Snapshot, workers: usize, metrics: &Arc<Metrics>) -> Result<Self> {
-        let attach = |resource: &Arc<config::Resource>| {
-            let gate = Resource::new(resource.name.clone(), policy(resource), metrics);
-            let backend = RedisBackend::new(resource, workers, metrics)
-                .with_context(|| format!("set up the resource {:?}", resource.name))?;
-            Ok((resource.name.clone(), Attached { gate, backend }))
+        let redis = |resource: &Arc<config::Resource>| {
+            let backend = RedisBackend::new(resource, workers, metrics)?;
+            let gate = Resource::new(resource.name.clone(), redis_policy(resource), metrics);
+            anyhow::Ok(Attached { kind: "redis", gate, backend: Backend::Redis(backend) })
         };
-        Ok(Resources { by_name: snapshot.resources.values().map(attach).collect::<Result<_>>()? })
+        let mut by_name = BTreeMap::new();
+        for (name, resource) in &snapshot.resources {
+            let attached = redis(resource).with_context(|| format!("set up the resource {name:?}"))?;
+            by_name.insert(name.clone(), attached);
+        }
+        if !snapshot.sql_resources.is_empty() {
+            let runtime = SqlRuntime::start().context("start the thread of the SQL resources")?;
+            for (name, resource) in &snapshot.sql_resources {
+                let backend = SqlBackend::new(resource, &runtime, metrics)
+                    .with_context(|| format!("set up the resource {name:?}"))?;
+                let gate = Resource::new(name.clone(), sql_policy(resource), metrics);
+                let kind = sql_kind(&resource.endpoint);
+                by_name.insert(name.clone(), Attached { kind, gate, backend: Backend::Sql(backend) });
+            }
+        }
+        Ok(Resources { by_name })
+    }
+
+    /// Prepares named statements, so that one that a database refuses is found before anything serves.
+    ///
+    /// # Errors
+    /// Everything that databases refuse, with each resource's name.
+    pub(crate) async fn start(&self) -> Result<()> {
+        let mut refused = Vec::new();
+        for (name, attached) in &self.by_name {
+            let Backend::Sql(backend) = &attached.backend else { continue };
+            if let Err(error) = backend.start().await {
+                refused.push(format!("{:#}", anyhow!(error).context(format!("resource {name:?}"))));
+            }
+        }
+        if refused.is_empty() { Ok(()) } else { Err(anyhow!(refused.join("; "))) }
     }
 
     /// What a plugin may call: nothing but what a grant names.
@@ -41,21 +81,22 @@ impl Resources {
     pub(crate) fn access(
         &self,
         snapshot: &Snapshot,
-        plugin: &config::Plugin,
+        plugin: &Plugin,
         metrics: &Arc<Metrics>,
     ) -> Result<Arc<Access>> {
-        let mut access =
-            Access::builder(&plugin.name, plugin.foreign_calls_max, metrics.clone()).function(AGW_REDIS);
-        for (name, attached) in &self.by_name {
-            let grants = snapshot.resources.get(name).map(|resource| &resource.grants);
-            let Some(grant) = grants.and_then(|grants| grants.get(&plugin.name)) else { continue };
-            let granted = attached.backend.grant(grant).map_err(|errors| {
-                let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-                anyhow!("grant of resource {name:?} to plugin {:?}: {}", plugin.name, errors.join("; "))
-            })?;
-            access = access.grant(AGW_REDIS, attached.gate.clone(), granted);
-        }
-        Ok(access.build())
+        let access = Access::builder(&plugin.name, plugin.foreign_calls_max, metrics.clone());
+        let access = access.function(AGW_REDIS).function(AGW_SQL);
+        let grant = |access: AccessBuilder, (name, attached): (&String, &Attached)| {
+            let (function, granted) = match &attached.backend {
+                Backend::Redis(backend) => (AGW_REDIS, redis_grant(snapshot, name, backend, plugin)?),
+                Backend::Sql(backend) => (AGW_SQL, sql_grant(snapshot, name, backend, plugin)),
+            };
+            anyhow::Ok(match granted {
+                Some(granted) => access.grant(function, attached.gate.clone(), granted),
+                None => access,
+            })
+        };
+        Ok(self.by_name.iter().try_fold(access, grant)?.build())
     }
 
     /// For `/v1/resources`.
@@ -66,35 +107,72 @@ impl Resources {
     /// Closes every connection.
     pub(crate) async fn shutdown(&self) {
         for attached in self.by_name.values() {
-            attached.backend.shutdown().await;
+            match &attached.backend {
+                Backend::Redis(backend) => backend.shutdown().await,
+                Backend::Sql(backend) => backend.shutdown().await,
+            }
         }
     }
 }
 
 impl Attached {
     fn status(&self, name: &str) -> Value {
-        let backend = self.backend.status();
+        let ResourceStatus { multiplexed, leased, idle, last_error } = match &self.backend {
+            Backend::Redis(backend) => backend.status(),
+            Backend::Sql(backend) => backend.status(),
+        };
         let breaker = match self.gate.breaker_state() {
             BreakerState::Closed => "closed",
             BreakerState::Open => "open",
         };
         json!({
             "name": name,
-            "type": "redis",
+            "type": self.kind,
             "breaker": breaker,
             "in_flight": self.gate.in_flight(),
             "waiting": self.gate.waiting(),
-            "connections": {
-                "multiplexed": backend.multiplexed,
-                "leased": backend.leased,
-                "idle": backend.idle,
-            },
-            "last_error": backend.last_error,
+            "connections": { "multiplexed": multiplexed, "leased": leased, "idle": idle },
+            "last_error": last_error,
         })
     }
 }
 
-fn policy(resource: &config::Resource) -> ResourcePolicy {
+fn redis_grant(
+    snapshot: &Snapshot,
+    name: &str,
+    backend: &Arc<RedisBackend>,
+    plugin: &Plugin,
+) -> Result<Option<Arc<dyn GrantedResource>>> {
+    let grants = snapshot.resources.get(name).map(|resource| &resource.grants);
+    let Some(grant) = grants.and_then(|grants| grants.get(&plugin.name)) else { return Ok(None) };
+    let granted = backend.grant(grant).map_err(|errors| {
+        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        anyhow!("grant of resource {name:?} to plugin {:?}: {}", plugin.name, errors.join("; "))
+    })?;
+    Ok(Some(granted))
+}
+
+fn sql_grant(
+    snapshot: &Snapshot,
+    name: &str,
+    backend: &Arc<SqlBackend>,
+    plugin: &Plugin,
+) -> Option<Arc<dyn GrantedResource>> {
+    let resource = snapshot.sql_resources.get(name)?;
+    Some(backend.grant(resource.grants.get(&plugin.name)?))
+}
+
+fn sql_kind(endpoint: &SqlEndpoint) -> &'static str {
+    match endpoint {
+        SqlEndpoint::Sqlite(_) => "sqlite",
+        SqlEndpoint::Server(server) => match server.engine {
+            SqlServerEngine::Postgres => "postgres",
+            SqlServerEngine::Mysql => "mysql",
+        },
+    }
+}
+
+fn redis_policy(resource: &config::Resource) -> ResourcePolicy {
     let limits = &resource.limits;
     ResourcePolicy {
         in_flight_max: limits.in_flight_max,
@@ -105,5 +183,20 @@ fn policy(resource: &config::Resource) -> ResourcePolicy {
         breaker_failures: resource.breaker.failures,
         breaker_probe_interval: resource.breaker.probe_interval,
         breaker_counts_timeout_io: true,
+    }
+}
+
+fn sql_policy(resource: &config::SqlResource) -> ResourcePolicy {
+    let limits = &resource.limits;
+    ResourcePolicy {
+        in_flight_max: limits.in_flight_max,
+        waiters_max: limits.waiters_max,
+        call_timeout: limits.call_timeout,
+        call_timeout_max: limits.call_timeout_max,
+        request_bytes_max: limits.request_bytes_max,
+        breaker_failures: resource.breaker.failures,
+        breaker_probe_interval: resource.breaker.probe_interval,
+        // A plugin decides how long its statements take.
+        breaker_counts_timeout_io: false,
     }
 }

@@ -9,7 +9,9 @@ use crate::token::{Dialect, Token, Tokens};
 pub enum Kind {
     /// It reads, unless a function that it calls writes.
     Reads,
-    /// It changes rows.
+    /// It adds rows: `INSERT` and `REPLACE`.
+    Inserts,
+    /// It changes rows in another way, or in another way as well.
     Writes,
     /// It changes the schema. In MySQL it ends a transaction.
     Defines,
@@ -66,7 +68,8 @@ pub enum Refusal {
 }
 
 const READS: [&str; 3] = ["SELECT", "VALUES", "TABLE"];
-const WRITES: [&str; 5] = ["INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE"];
+const INSERTS: [&str; 2] = ["INSERT", "REPLACE"];
+const WRITES: [&str; 3] = ["UPDATE", "DELETE", "MERGE"];
 const DEFINES: [&str; 4] = ["CREATE", "ALTER", "DROP", "TRUNCATE"];
 
 /// Looks at a statement.
@@ -190,7 +193,9 @@ impl Scan {
             // The first verb outside of parentheses that is not the name of a part.
             (Stage::With, Some(kind)) if self.depth == 0 && before != Before::Name => self.verb(kind),
             (Stage::Defining, _) if THINGS.iter().any(|thing| is(word, thing)) => self.stage = Stage::Body,
-            (_, Some(Kind::Writes)) if before == Before::Open => self.before = Before::OpenVerb,
+            (_, Some(Kind::Inserts | Kind::Writes)) if before == Before::Open => {
+                self.before = Before::OpenVerb
+            }
             _ => {}
         }
         if is(word, "INTO") {
@@ -233,6 +238,8 @@ fn kind_of(word: &str) -> Option<Kind> {
     let among = |words: &[&str]| words.iter().any(|one| is(word, one));
     if among(&READS) {
         Some(Kind::Reads)
+    } else if among(&INSERTS) {
+        Some(Kind::Inserts)
     } else if among(&WRITES) {
         Some(Kind::Writes)
     } else if among(&DEFINES) {

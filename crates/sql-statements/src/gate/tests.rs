@@ -45,13 +45,9 @@ fn what_begins_with_a_reading_word_reads_whatever_stands_before_it() {
 #[test]
 fn writing_and_defining_statements_are_told_apart_from_reading_ones() {
     for text in [
-        "INSERT INTO t VALUES (1)",
-        "insert into \"t\" select * from u",
         "UPDATE t SET a = 1 RETURNING a",
         "DELETE FROM t",
-        "REPLACE INTO t VALUES (1)",
         "MERGE INTO t USING u ON t.a = u.a WHEN MATCHED THEN DELETE",
-        "WITH a AS (SELECT 1) INSERT INTO t SELECT * FROM a",
         "WITH a AS (SELECT 1), b AS (SELECT 2) /* x */ DELETE FROM t",
         "/**/WITH a AS (SELECT 1)UPDATE t SET a = 1",
         "WITH d AS (DELETE FROM t RETURNING *) SELECT * FROM d",
@@ -64,7 +60,15 @@ fn writing_and_defining_statements_are_told_apart_from_reading_ones() {
     for text in ["CREATE TABLE temp (a int)", "ALTER TABLE t ADD b int", "drop table t", "TRUNCATE t"] {
         is_kind(text, &ALL, Kind::Defines);
     }
-    is_kind("INSERT INTO `t` VALUES (1)", &[Dialect::Mysql, Dialect::Sqlite], Kind::Writes);
+    for text in [
+        "INSERT INTO t VALUES (1)",
+        "insert into \"t\" select * from u",
+        "REPLACE INTO t VALUES (1)",
+        "WITH a AS (SELECT 1) INSERT INTO t SELECT * FROM a",
+    ] {
+        is_kind(text, &ALL, Kind::Inserts);
+    }
+    is_kind("INSERT INTO `t` VALUES (1)", &[Dialect::Mysql, Dialect::Sqlite], Kind::Inserts);
 }
 
 #[test]

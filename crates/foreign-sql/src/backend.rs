@@ -1,0 +1,203 @@
+//! The entry: one SQL resource of the configuration, and the grants of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agw_config::{SqlEndpoint, SqlGrant, SqlResource, SqlServerEngine};
+use agw_foreign::{GrantedResource, ResourceStatus};
+use agw_sql_statements::{Dialect, check};
+use agw_telemetry::{Gauge, Metrics, PoolLabels};
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::calls;
+use crate::cursors::{CURSOR_IDLE_MAX, Cursors};
+use crate::engine::{Caps, Engine};
+use crate::error::{BuildError, ConnectError, StartError, StatementProblem};
+use crate::grant::SqlGranted;
+use crate::plan::{Named, Policy};
+use crate::pool::{Gauges, Pool};
+use crate::runtime::SqlRuntime;
+use crate::sqlite::SqliteEngine;
+
+/// How long the preparation of all named statements may take.
+const PREPARE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One SQL resource. Its grants keep it; once the last is dropped, its tasks stop and its connections close.
+pub struct SqlBackend {
+    resource: Arc<SqlResource>,
+    dialect: Dialect,
+    statements: BTreeMap<String, Named>,
+    pool: Arc<Pool>,
+    /// Of every plugin, to be ended when they are idle.
+    cursors: Arc<Mutex<Vec<Arc<Cursors>>>>,
+    /// The thread lives as long as anybody may call.
+    _runtime: Arc<SqlRuntime>,
+}
+
+// === impl SqlBackend ===
+
+impl SqlBackend {
+    /// A backend without connections: [`SqlBackend::start`] or the first call makes them. No I/O.
+    ///
+    /// # Errors
+    /// [`BuildError::NoEngine`] for a type that the configuration refuses.
+    pub fn new(
+        resource: &Arc<SqlResource>,
+        runtime: &Arc<SqlRuntime>,
+        metrics: &Metrics,
+    ) -> Result<Arc<Self>, BuildError> {
+        let (engine, dialect): (Box<dyn Engine>, _) = match &resource.endpoint {
+            SqlEndpoint::Sqlite(at) => (Box::new(SqliteEngine::new(resource, at)), Dialect::Sqlite),
+            SqlEndpoint::Server(server) => {
+                let engine = match server.engine {
+                    SqlServerEngine::Postgres => "postgres",
+                    SqlServerEngine::Mysql => "mysql",
+                };
+                return Err(BuildError::NoEngine { engine });
+            }
+        };
+        let gauge = |state| -> Gauge {
+            let labels = PoolLabels { resource: resource.name.clone(), state };
+            metrics.pool_connections.get_or_create(&labels).clone()
+        };
+        let gauges = Gauges { leased: gauge("leased"), idle: gauge("idle") };
+        let handle = runtime.handle().clone();
+        let pool = Pool::new(&resource.name, engine, resource.pool, gauges, handle);
+        let cursors = Arc::new(Mutex::new(Vec::new()));
+        pool.spawn(Arc::clone(&pool).upkeep());
+        let idle_max = resource.pool.idle_timeout.min(CURSOR_IDLE_MAX);
+        pool.spawn(end_idle_cursors(Arc::clone(&pool), Arc::clone(&cursors), idle_max));
+        Ok(Arc::new(SqlBackend {
+            resource: Arc::clone(resource),
+            dialect,
+            statements: named(resource, dialect),
+            pool,
+            cursors,
+            _runtime: Arc::clone(runtime),
+        }))
+    }
+
+    /// Prepares every named statement, and opens the pool's least number of connections.
+    ///
+    /// A server that cannot be reached now may be there later: that is a warning in the log and no error. Its
+    /// statements are then checked by whoever calls them first.
+    ///
+    /// # Errors
+    /// [`StartError`]: statements that the database refuses, with its messages, or a file that cannot be opened.
+    pub async fn start(self: &Arc<Self>) -> Result<(), StartError> {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let backend = Arc::clone(self);
+        self.pool.spawn(async move {
+            let started = timeout_at(Instant::now() + PREPARE_TIMEOUT, backend.prepare_all()).await;
+            // Whoever asked may be gone.
+            let _ = answer.send(started.unwrap_or(Ok(())));
+            backend.pool.fill().await;
+        });
+        answered.await.unwrap_or(Ok(()))
+    }
+
+    async fn prepare_all(&self) -> Result<(), StartError> {
+        let mut connection = match self.pool.engine.connect().await {
+            Ok(connection) => connection,
+            Err(error) => return self.not_connected(error),
+        };
+        let mut problems = Vec::new();
+        for (name, statement) in &self.statements {
+            if let Err(refused) = connection.prepare(&statement.text).await {
+                let (message, position) = (refused.message, refused.position);
+                problems.push(StatementProblem { name: name.clone(), message, position });
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(StartError::Statements(problems)) }
+    }
+
+    fn not_connected(&self, error: ConnectError) -> Result<(), StartError> {
+        if let ConnectError::Open(cause) = error {
+            return Err(StartError::Open(cause));
+        }
+        let name = &self.resource.name;
+        tracing::warn!(resource.name = name, "{error}; named statements are not checked yet");
+        Ok(())
+    }
+
+    /// What one plugin may do with it. The configuration has checked the grant.
+    pub fn grant(self: &Arc<Self>, grant: &SqlGrant) -> Arc<dyn GrantedResource> {
+        let (pool, limits) = (self.resource.pool, &self.resource.limits);
+        let share = (pool.max * grant.share_percent as usize).div_ceil(100);
+        let granted = |name: &String| Some((name.clone(), self.statements.get(name)?.clone()));
+        let policy = Policy {
+            dialect: self.dialect,
+            statements: grant.statements.iter().filter_map(granted).collect(),
+            ad_hoc: grant.ad_hoc,
+            read_only: grant.read_only,
+            caps: Caps {
+                rows: grant.rows_max,
+                response_bytes: grant.response_bytes_max,
+                cell_bytes: limits.cell_bytes_max,
+            },
+            batch_max: limits.batch_max,
+        };
+        let cursors = Arc::new(Cursors::default());
+        self.cursors.lock().push(Arc::clone(&cursors));
+        let line = self.pool.queue.line(share);
+        Arc::new(SqlGranted::new(Arc::clone(&self.pool), line, policy, cursors, Arc::clone(self)))
+    }
+
+    /// Its connections at this moment.
+    pub fn status(&self) -> ResourceStatus {
+        self.pool.status()
+    }
+
+    /// Stops what runs and closes every connection. Calls that are under way get `unavailable`, and so do all that come
+    /// later.
+    ///
+    /// # Cancel safety
+    /// Everything has been told to stop before the first await; the future only waits for it.
+    pub async fn shutdown(&self) {
+        self.stop();
+        self.pool.tasks.wait().await;
+    }
+
+    fn stop(&self) {
+        self.pool.stop.cancel();
+        self.pool.tasks.close();
+    }
+}
+
+impl Drop for SqlBackend {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The configuration has been through the gate; what would not pass it is left out, and so denied.
+fn named(resource: &SqlResource, dialect: Dialect) -> BTreeMap<String, Named> {
+    let lower = |(name, statement): (&String, &agw_config::SqlStatement)| {
+        let kind = check(&statement.text, dialect).ok()?;
+        let text = Arc::from(statement.text.as_str());
+        Some((name.clone(), Named { text, kind, read_only: statement.read_only }))
+    };
+    resource.statements.iter().filter_map(lower).collect()
+}
+
+/// Ends with the pool.
+async fn end_idle_cursors(pool: Arc<Pool>, cursors: Arc<Mutex<Vec<Arc<Cursors>>>>, idle_max: Duration) {
+    let interval = (idle_max / 4).clamp(Duration::from_millis(10), Duration::from_millis(250));
+    loop {
+        tokio::select! {
+            () = pool.stop.cancelled() => break,
+            () = sleep(interval) => {}
+        }
+        end_cursors(&pool, &cursors, idle_max);
+    }
+    end_cursors(&pool, &cursors, Duration::ZERO);
+}
+
+fn end_cursors(pool: &Pool, cursors: &Mutex<Vec<Arc<Cursors>>>, idle_max: Duration) {
+    let ended: Vec<_> = cursors.lock().iter().flat_map(|cursors| cursors.end_idle(idle_max)).collect();
+    for lease in ended {
+        pool.spawn(calls::recycle(lease));
+    }
+}

@@ -1,0 +1,144 @@
+//! What can go wrong, and what of it a guest gets to see. Texts are the gateway's own: a server's may quote a statement
+//! and its values.
+
+use std::fmt;
+use std::io;
+
+use agw_wire::{CallError, Code, Retry};
+use thiserror::Error;
+
+/// A resource that cannot be set up.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The configuration refuses such a resource already.
+    #[error("there is no engine for {engine}")]
+    NoEngine {
+        /// Its type.
+        engine: &'static str,
+    },
+}
+
+/// Why a resource cannot be used as it is configured.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The database cannot be opened, and waiting would not help.
+    #[error("the database cannot be opened")]
+    Open(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Named statements that the database refuses, all of them.
+    #[error("the database refuses {}", listed(.0))]
+    Statements(Vec<StatementProblem>),
+}
+
+/// A named statement that the database refuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatementProblem {
+    /// The statement's name.
+    pub name: String,
+    /// The server's own message. It is for the operator, who wrote the statement.
+    pub message: String,
+    /// Bytes before the place that the server points to, if it does.
+    pub position: Option<usize>,
+}
+
+/// A statement that a server refuses to prepare.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) message: String,
+    pub(crate) position: Option<usize>,
+}
+
+/// Why there is no connection.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub(crate) enum ConnectError {
+    #[error("the thread of a connection cannot be started")]
+    Thread(#[source] io::Error),
+    /// Waiting does not help: the gateway does not start with such a resource.
+    #[error("the database cannot be opened")]
+    Open(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("no connection within connect_timeout")]
+    Timeout,
+}
+
+// === impl ConnectError ===
+
+impl ConnectError {
+    /// A word for `/v1/resources`.
+    pub(crate) fn class(&self) -> &'static str {
+        match self {
+            ConnectError::Thread(_) => "thread",
+            ConnectError::Open(_) => "open",
+            ConnectError::Timeout => "timeout",
+        }
+    }
+
+    /// What calls get.
+    pub(crate) fn call_error(&self) -> CallError {
+        let unavailable = |message: &str| CallError::new(Code::Unavailable, message).retry(Retry::Safe);
+        match self {
+            ConnectError::Thread(_) => unavailable("the gateway has no thread for another connection"),
+            ConnectError::Open(_) => unavailable("the database cannot be opened"),
+            ConnectError::Timeout => unavailable("the database did not take a connection in time"),
+        }
+    }
+}
+
+// === impl StatementProblem ===
+
+impl fmt::Display for StatementProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "statements.{}: {}", self.name, self.message)?;
+        match self.position {
+            Some(position) => write!(f, " (at byte {position})"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn listed(problems: &[StatementProblem]) -> String {
+    problems.iter().map(StatementProblem::to_string).collect::<Vec<_>>().join("; ")
+}
+
+// === what calls get ===
+
+pub(crate) fn invalid(message: impl Into<String>) -> CallError {
+    CallError::new(Code::Invalid, message)
+}
+
+pub(crate) fn denied(message: impl Into<String>) -> CallError {
+    CallError::new(Code::Denied, message)
+}
+
+pub(crate) fn timeout_queue() -> CallError {
+    CallError::new(Code::TimeoutQueue, "no connection became free in time").retry(Retry::Safe)
+}
+
+pub(crate) fn timeout_connect() -> CallError {
+    CallError::new(Code::TimeoutConnect, "no connection before the deadline").retry(Retry::Safe)
+}
+
+pub(crate) fn timeout_io() -> CallError {
+    CallError::new(Code::TimeoutIo, "no result before the deadline; the statement may have run")
+        .retry(Retry::IfIdempotent)
+}
+
+pub(crate) fn cancelled() -> CallError {
+    CallError::new(Code::Cancelled, "the call was taken back, or its stream has ended")
+}
+
+/// The gateway is shutting down, or the resource is.
+pub(crate) fn closed(retry: Retry) -> CallError {
+    CallError::new(Code::Unavailable, "the resource is being shut down").retry(retry)
+}
+
+/// The connection went away under the call.
+pub(crate) fn lost() -> CallError {
+    CallError::new(Code::Unavailable, "the connection was lost before the result came")
+        .retry(Retry::IfIdempotent)
+}
+
+pub(crate) fn no_such_cursor() -> CallError {
+    invalid("no such cursor: it has ended, or was idle for too long; ask for the first page again")
+}

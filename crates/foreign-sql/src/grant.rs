@@ -1,0 +1,110 @@
+//! One plugin's use of one database: checks a call and sends it to the resource runtime.
+
+use std::sync::Arc;
+
+use agw_foreign::{BackendFuture, CallSite, ContextKey, GrantedResource, Reply};
+use agw_wire::{CallError, Request, Retry};
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::backend::SqlBackend;
+use crate::calls::{self, Answer, Ends};
+use crate::cursors::Cursors;
+use crate::error::{closed, invalid};
+use crate::plan::{Plan, Policy};
+use crate::pool::Pool;
+use crate::queue::LineId;
+
+/// One plugin's grant.
+pub(crate) struct SqlGranted(Arc<Granted>);
+
+struct Granted {
+    pool: Arc<Pool>,
+    line: LineId,
+    policy: Policy,
+    cursors: Arc<Cursors>,
+    /// Connections stay open as long as anybody may call.
+    _backend: Arc<SqlBackend>,
+}
+
+// === impl SqlGranted ===
+
+impl SqlGranted {
+    pub(crate) fn new(
+        pool: Arc<Pool>,
+        line: LineId,
+        policy: Policy,
+        cursors: Arc<Cursors>,
+        backend: Arc<SqlBackend>,
+    ) -> Self {
+        SqlGranted(Arc::new(Granted { pool, line, policy, cursors, _backend: backend }))
+    }
+}
+
+impl GrantedResource for SqlGranted {
+    fn start(
+        &self,
+        request: &Request<'_>,
+        site: &CallSite,
+        deadline: Instant,
+    ) -> Result<BackendFuture, CallError> {
+        let Some(call) = &request.sql else {
+            return Err(invalid("field sql is missing: it holds the statements"));
+        };
+        let plan = Plan::new(call, &self.0.policy, deadline)?;
+        let (granted, context) = (Arc::clone(&self.0), site.context);
+        let cancel = site.cancel.child_token();
+        match plan {
+            Plan::Close { cursor } => {
+                granted.close(cursor, context)?;
+                Ok(Box::pin(std::future::ready(Ok(Reply::sql(Bytes::new())))))
+            }
+            Plan::Fetch { cursor, page } => {
+                // Taken at once, so that of two calls at the same time the second is refused.
+                let taken = granted.cursors.take(cursor, context)?;
+                Ok(Box::pin(async move {
+                    let _on_drop = cancel.clone().drop_guard();
+                    let pool = Arc::clone(&granted.pool);
+                    let (answer, answered) = oneshot::channel();
+                    let ends = Ends { deadline, cancel };
+                    granted.pool.spawn(calls::fetch(pool, taken, page, ends, answer));
+                    answer_of(answered).await
+                }))
+            }
+            Plan::Run(work) => Ok(Box::pin(async move {
+                let _on_drop = cancel.clone().drop_guard();
+                let (answer, answered) = oneshot::channel();
+                granted.run(work, context, Ends { deadline, cancel }, answer);
+                answer_of(answered).await
+            })),
+        }
+    }
+
+    fn context_ended(&self, context: ContextKey) {
+        for lease in self.0.cursors.end_context(context) {
+            self.0.pool.spawn(calls::recycle(lease));
+        }
+    }
+}
+
+// === impl Granted ===
+
+impl Granted {
+    fn run(&self, work: crate::engine::Work, context: ContextKey, ends: Ends, answer: Answer) {
+        let (pool, cursors) = (Arc::clone(&self.pool), Arc::clone(&self.cursors));
+        self.pool.spawn(calls::run(pool, self.line, Arc::new(work), cursors, context, ends, answer));
+    }
+
+    fn close(&self, cursor: u32, context: ContextKey) -> Result<(), CallError> {
+        // What is taken and not kept ends.
+        let (lease, _ended) = self.cursors.take(cursor, context)?;
+        self.pool.spawn(calls::recycle(lease));
+        Ok(())
+    }
+}
+
+/// Every call answers by its deadline; one without an answer was lost with the resource runtime.
+async fn answer_of(answered: oneshot::Receiver<Result<Reply, CallError>>) -> Result<Reply, CallError> {
+    answered.await.unwrap_or_else(|_| Err(closed(Retry::IfIdempotent)))
+}

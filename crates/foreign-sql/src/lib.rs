@@ -1,0 +1,19 @@
+#![doc = include_str!("../README.md")]
+
+mod backend;
+mod calendar;
+mod calls;
+mod cursors;
+mod engine;
+mod error;
+mod grant;
+mod output;
+mod plan;
+mod pool;
+mod queue;
+mod runtime;
+mod sqlite;
+
+pub use backend::SqlBackend;
+pub use error::{BuildError, StartError, StatementProblem};
+pub use runtime::SqlRuntime;

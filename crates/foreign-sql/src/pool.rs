@@ -1,0 +1,258 @@
+//! Connections of one resource: those that are idle, and how others come to be.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agw_config::SqlPool;
+use agw_foreign::ResourceStatus;
+use agw_telemetry::Gauge;
+use agw_wire::{CallError, Retry};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::engine::{Connection, Engine};
+use crate::error::{ConnectError, cancelled, closed, timeout_connect, timeout_queue};
+use crate::queue::{LineId, Place, Queue};
+
+/// How often idle connections are looked at.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// One resource's connections. Everything but [`Pool::status`] and [`Pool::spawn`] runs on the resource runtime.
+pub(crate) struct Pool {
+    pub(crate) resource: String,
+    pub(crate) engine: Box<dyn Engine>,
+    pub(crate) queue: Arc<Queue>,
+    policy: SqlPool,
+    /// The one that was used last is at the end, and taken first: the others may grow old.
+    idle: Mutex<Vec<Idle>>,
+    last_error: Mutex<Option<&'static str>>,
+    gauges: Gauges,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    runtime: Handle,
+}
+
+#[derive(Clone)]
+pub(crate) struct Gauges {
+    pub(crate) leased: Gauge,
+    pub(crate) idle: Gauge,
+}
+
+struct Idle {
+    open: Open,
+    since: Instant,
+}
+
+/// A connection with the time at which it has lived long enough.
+struct Open {
+    connection: Box<dyn Connection>,
+    until: Instant,
+}
+
+/// A connection in use, with its place. Dropped, the connection is closed.
+pub(crate) struct Lease {
+    // Before the place: whoever gets that must find the connection gone.
+    open: Open,
+    pool: Arc<Pool>,
+    _leased: Leased,
+    _place: Place,
+}
+
+/// Counts a connection in use while it lives.
+struct Leased(Gauge);
+
+// === impl Pool ===
+
+impl Pool {
+    pub(crate) fn new(
+        resource: &str,
+        engine: Box<dyn Engine>,
+        policy: SqlPool,
+        gauges: Gauges,
+        runtime: Handle,
+    ) -> Arc<Self> {
+        Arc::new(Pool {
+            resource: resource.to_owned(),
+            engine,
+            queue: Queue::new(policy.max),
+            policy,
+            idle: Mutex::default(),
+            last_error: Mutex::new(None),
+            gauges,
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            runtime,
+        })
+    }
+
+    /// Runs a task on the resource runtime. The pool owns it: the shutdown waits for it.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_on(task, &self.runtime);
+    }
+
+    /// A connection for a plugin: an idle one, or a new one.
+    ///
+    /// # Errors
+    /// `timeout_queue`, `timeout_connect`, `cancelled`, and `unavailable` or `auth` as the engine says.
+    ///
+    /// # Cancel safety
+    /// Dropped, it gives its place to the next; a connection that is being made is closed.
+    pub(crate) async fn acquire(
+        self: &Arc<Self>,
+        line: LineId,
+        deadline: Instant,
+        cancel: &CancellationToken,
+    ) -> Result<Lease, CallError> {
+        let acquiring = async {
+            let until = deadline.min(Instant::now() + self.policy.acquire_timeout);
+            let place = timeout_at(until, self.queue.acquire(line)).await.map_err(|_| timeout_queue())?;
+            match self.take_idle() {
+                Some(open) => Ok(self.lease(open, place)),
+                None => self.connect(place, deadline).await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(closed(Retry::Safe)),
+            () = cancel.cancelled() => Err(cancelled()),
+            acquired = acquiring => acquired,
+        }
+    }
+
+    fn lease(self: &Arc<Self>, open: Open, place: Place) -> Lease {
+        self.gauges.leased.inc();
+        let leased = Leased(self.gauges.leased.clone());
+        Lease { open, pool: Arc::clone(self), _leased: leased, _place: place }
+    }
+
+    /// The youngest idle connection that is still good. The others are closed.
+    fn take_idle(&self) -> Option<Open> {
+        loop {
+            let idle = self.idle.lock().pop()?;
+            self.gauges.idle.dec();
+            if idle.open.connection.is_open() && idle.open.until > Instant::now() {
+                return Some(idle.open);
+            }
+        }
+    }
+
+    async fn connect(self: &Arc<Self>, place: Place, deadline: Instant) -> Result<Lease, CallError> {
+        let until = Instant::now() + self.policy.connect_timeout;
+        match timeout_at(until.min(deadline), self.open()).await {
+            Ok(Ok(open)) => Ok(self.lease(open, place)),
+            Ok(Err(error)) => Err(error.call_error()),
+            Err(_) if until <= deadline => {
+                self.failed(&ConnectError::Timeout);
+                Err(ConnectError::Timeout.call_error())
+            }
+            Err(_) => Err(timeout_connect()),
+        }
+    }
+
+    async fn open(&self) -> Result<Open, ConnectError> {
+        match self.engine.connect().await {
+            Ok(connection) => {
+                *self.last_error.lock() = None;
+                // Up to a tenth less, so that not all end at once.
+                let lifetime = self.policy.lifetime.mul_f64(1.0 - 0.1 * fastrand::f64());
+                Ok(Open { connection, until: Instant::now() + lifetime })
+            }
+            Err(error) => {
+                self.failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Said once for each run of failures; `/v1/resources` shows the class meanwhile.
+    fn failed(&self, error: &ConnectError) {
+        let before = self.last_error.lock().replace(error.class());
+        if before != Some(error.class()) {
+            let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+            tracing::warn!(resource.name = self.resource, class = error.class(), cause, "{error}");
+        }
+    }
+
+    fn put_idle(&self, open: Open) {
+        if self.stop.is_cancelled() || open.until <= Instant::now() {
+            return;
+        }
+        self.idle.lock().push(Idle { open, since: Instant::now() });
+        self.gauges.idle.inc();
+    }
+
+    /// Closes connections that are idle or old, and keeps `min` of them open. Ends with the pool.
+    pub(crate) async fn upkeep(self: Arc<Self>) {
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => break,
+                () = sleep_until(Instant::now() + UPKEEP_INTERVAL) => {}
+            }
+            self.close_idle(|idle, left| {
+                let unused = idle.since.elapsed() >= self.policy.idle_timeout && left >= self.policy.min;
+                unused || idle.open.until <= Instant::now() || !idle.open.connection.is_open()
+            });
+            self.fill().await;
+        }
+        self.close_idle(|_, _| true);
+    }
+
+    /// Opens connections until there are `min`. After a failure the next round tries again.
+    pub(crate) async fn fill(&self) {
+        while self.idle.lock().len() + self.queue.in_use() < self.policy.min {
+            let opened = timeout_at(Instant::now() + self.policy.connect_timeout, self.open()).await;
+            match opened {
+                Ok(Ok(open)) => self.put_idle(open),
+                Ok(Err(_)) => return,
+                Err(_) => return self.failed(&ConnectError::Timeout),
+            }
+        }
+    }
+
+    /// The connection, and how many would be left without it.
+    fn close_idle(&self, closes: impl Fn(&Idle, usize) -> bool) {
+        let mut idle = self.idle.lock();
+        let mut left = idle.len() + self.queue.in_use();
+        let closed: Vec<Idle> = idle
+            .extract_if(.., |one| {
+                let closed = closes(one, left.saturating_sub(1));
+                left -= usize::from(closed);
+                closed
+            })
+            .collect();
+        drop(idle);
+        self.gauges.idle.dec_by(i64::try_from(closed.len()).unwrap_or(0));
+    }
+
+    pub(crate) fn status(&self) -> ResourceStatus {
+        ResourceStatus {
+            multiplexed: 0,
+            leased: usize::try_from(self.gauges.leased.get()).unwrap_or(0),
+            idle: self.idle.lock().len(),
+            last_error: self.last_error.lock().map(str::to_owned),
+        }
+    }
+}
+
+// === impl Lease ===
+
+impl Lease {
+    pub(crate) fn connection(&mut self) -> &mut dyn Connection {
+        self.open.connection.as_mut()
+    }
+
+    /// Back to the pool, for a connection that is clean.
+    pub(crate) fn give_back(self) {
+        let Lease { open, pool, _leased, _place } = self;
+        pool.put_idle(open);
+    }
+}
+
+impl Drop for Leased {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
