@@ -7,6 +7,7 @@ use proxy_wasm::types::{Action, BufferType, ContextType, LogLevel};
 use crate::request;
 use crate::response::{Answer, read};
 use crate::scenario::{Call, Scenario};
+use crate::sql;
 
 proxy_wasm::main! {{
     proxy_wasm::set_root_context(|_| -> Box<dyn RootContext> { Box::new(Root) });
@@ -43,6 +44,8 @@ struct Filter {
     /// How often `on_foreign_function` was called.
     callbacks: usize,
     fenced: bool,
+    /// Cursors whose next page is to be asked for.
+    cursors: Vec<u32>,
 }
 
 impl HttpContext for Filter {
@@ -80,11 +83,13 @@ impl Context for Filter {
         let whole = bytes.len() == arguments_size;
         let at = self.pending.iter().position(|(id, _)| *id == function_id);
         let line = at.map(|at| self.pending.swap_remove(at).1);
+        let shown = self.shown(&read(&bytes));
         match line.and_then(|line| self.lines.get_mut(line)) {
-            Some(line) if whole => *line = read(&bytes).to_string(),
+            Some(line) if whole => *line = shown,
             Some(line) => *line = "the buffer is not as long as was said".to_owned(),
             None => self.lines.push(format!("an answer to nobody: {function_id}")),
         }
+        self.go_on();
         if !self.pending.is_empty() {
             return;
         }
@@ -111,12 +116,30 @@ impl Filter {
                     self.pending.push((id, self.lines.len()));
                     String::new()
                 }
-                answer => answer.to_string(),
+                answer => self.shown(&answer),
             },
             Ok(None) => "ok without bytes".to_owned(),
             Err(status) => format!("status {}", status as u32),
         };
         self.lines.push(line);
+        self.go_on();
+    }
+
+    /// An answer as its line; a cursor in it is gone on with.
+    fn shown(&mut self, answer: &Answer) -> String {
+        if let Answer::Sql(reply) = answer
+            && reply.cursor != 0
+        {
+            self.cursors.push(reply.cursor);
+        }
+        answer.to_string()
+    }
+
+    /// Asks for the next page, or closes a cursor.
+    fn go_on(&mut self) {
+        let Some(cursor) = self.cursors.pop() else { return };
+        let (closes, callback) = (self.is("sql-close"), self.scenario.as_ref().is_some_and(|it| it.callback));
+        self.call(&sql::go_on(cursor, closes, callback));
     }
 
     /// The first call; once more; and one that never was.

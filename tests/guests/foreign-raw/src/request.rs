@@ -53,13 +53,13 @@ pub(crate) fn cancel(call_id: u32) -> Vec<u8> {
 }
 
 /// Tag, length, bytes.
-fn bytes(out: &mut Vec<u8>, tag: &[u8], value: &[u8]) {
+pub(crate) fn bytes(out: &mut Vec<u8>, tag: &[u8], value: &[u8]) {
     out.extend_from_slice(tag);
     varint(out, value.len() as u64);
     out.extend_from_slice(value);
 }
 
-fn varint(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;

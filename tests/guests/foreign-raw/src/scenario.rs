@@ -1,6 +1,7 @@
 //! From a path to calls.
 
 use crate::request::{Batch, Command, head, redis};
+use crate::sql;
 
 /// One call: the function's name and its arguments.
 pub(crate) struct Call {
@@ -65,7 +66,7 @@ impl Scenario {
             // Its call comes when the stream is over.
             "log" => Vec::new(),
             "cancel" => [run(&[get]), run(&[incr])].into_iter().flatten().collect(),
-            _ => return None,
+            name => return sql::calls(name, self.callback, key),
         })
     }
 
