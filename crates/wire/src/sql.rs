@@ -9,4 +9,4 @@ mod reply;
 
 pub use call::{Call, Mode, Statement};
 pub use cell::{ARRAY_DEPTH_MAX, Cell, CellType, Cells, Inet, put_array, put_cell};
-pub use reply::{Column, Reply, ReplyWriter, ResultSet, Rows};
+pub use reply::{Column, Columns, Reply, ReplyWriter, ResultSet, Rows};

@@ -1,7 +1,10 @@
 //! What must hold for every message, every cut and every run of bytes.
 
 use agw_wire::resp::{self, Cursor, ParseError, Value};
-use agw_wire::sql::{ARRAY_DEPTH_MAX, Call, Cell, Cells, Mode, Statement, put_array, put_cell};
+use agw_wire::sql::{
+    ARRAY_DEPTH_MAX, Call, Cell, Cells, Column, Columns, Mode, Reply, ReplyWriter, Statement, put_array,
+    put_cell,
+};
 use agw_wire::{
     Answer, CallError, Code, DecodeError, Lease, RedisBatch, RedisCommand, Request, Response, Retry, Style,
 };
@@ -336,6 +339,28 @@ proptest! {
         let mut cursor = Cursor::new(&bytes);
         let _ = cursor.skip();
         prop_assert!(cursor.position() <= bytes.len());
+    }
+}
+
+#[test]
+fn columns_are_found_one_by_one_and_kept_for_further_pages() {
+    let mut writer = ReplyWriter::new();
+    for name in ["a", "", "a"] {
+        writer.column(&Column { name, engine_type: "int4", ..Column::default() });
+    }
+    (0..3).for_each(|number| writer.cell(Cell::Int(number)));
+    writer.end_row();
+    writer.end_result(5, 6);
+    writer.end_result(0, 0);
+    let bytes = writer.finish(0);
+    let results = Reply::decode(&bytes).unwrap().results;
+    let header = results[0].header();
+    let kept = header.as_bytes().to_vec();
+    assert_eq!(header.collect::<Vec<_>>(), results[0].columns);
+    assert_eq!(Columns::new(&kept).collect::<Vec<_>>(), results[0].columns);
+    assert_eq!(results[1].header().count(), 0);
+    for end in 0..kept.len() {
+        assert!(Columns::new(&kept[..end]).count() < 3, "cut at {end}");
     }
 }
 

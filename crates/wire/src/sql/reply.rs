@@ -38,6 +38,10 @@ pub struct Column<'a> {
     pub engine_type: &'a str,
 }
 
+/// The columns of a result, found as they are asked for: without a `Vec`, for guests that look one up by its name.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Columns<'a>(&'a [u8]);
+
 /// The rows of a result, found as they are asked for. Each is as many cells as there are columns.
 #[derive(Clone, Debug)]
 pub struct Rows<'a>(Reader<'a>);
@@ -94,6 +98,42 @@ impl<'a> ResultSet<'a> {
     /// The rows.
     pub fn rows(&self) -> Rows<'a> {
         Rows(Reader::new(self.bytes))
+    }
+
+    /// The columns once more, as they stand on the wire.
+    pub fn header(&self) -> Columns<'a> {
+        let mut reader = Reader::new(self.bytes);
+        let mut end = 0;
+        while let Ok(Some((1, Field::Bytes(_)))) = reader.next() {
+            end = reader.position();
+        }
+        Columns(self.bytes.get(..end).unwrap_or_default())
+    }
+}
+
+// === impl Columns ===
+
+impl<'a> Columns<'a> {
+    /// The columns in bytes that [`Columns::as_bytes`] gave.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Columns(bytes)
+    }
+
+    /// The bytes of those that were not read yet.
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.0
+    }
+}
+
+impl<'a> Iterator for Columns<'a> {
+    type Item = Column<'a>;
+
+    /// Ends at whatever is no column.
+    fn next(&mut self) -> Option<Column<'a>> {
+        let mut reader = Reader::new(self.0);
+        let (1, Field::Bytes(column)) = reader.next().ok()?? else { return None };
+        self.0 = reader.rest();
+        Column::decode(column).ok()
     }
 }
 
