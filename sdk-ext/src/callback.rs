@@ -119,7 +119,7 @@ pub fn answer<T: FromReply>(call: CallId, size: usize) -> Result<T, Error> {
 /// # }
 /// ```
 pub fn cancel(call: CallId) -> Result<(), Error> {
-    let bytes = transport::call(&Request::cancel(call.id).encode())?;
+    let bytes = transport::call(agw_wire::AGW_REDIS, &Request::cancel(call.id).encode())?;
     match Response::decode(&bytes)?.answer {
         Answer::Error(error) => Err(error.into()),
         Answer::Resp(_) | Answer::Sql(_) | Answer::CallId(_) => Ok(()),

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use agw_wire::resp::ParseError;
-use agw_wire::{CallError, Code, DecodeError, Retry};
+use agw_wire::{CallError, Code, DecodeError, Kind, Retry};
 
 /// Why a call gave no reply.
 ///
@@ -27,7 +27,7 @@ use agw_wire::{CallError, Code, DecodeError, Retry};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
-    /// The host has no `agw_redis`: it is not AGW. Natively, outside any host, every call ends so.
+    /// The host has no `agw_redis` or `agw_sql`: it is not AGW. Natively, outside any host, every call ends so.
     Unsupported,
     /// The plugin's grant does not allow it.
     Denied(CallError),
@@ -49,12 +49,16 @@ pub enum Error {
     /// The server answered with an error of its own.
     #[non_exhaustive]
     Server {
-        /// Its first word, such as `WRONGTYPE` or `LOADING`.
+        /// Of Redis its first word, such as `WRONGTYPE` or `LOADING`; of SQL the SQLSTATE, such as `23505`.
         code: String,
         /// The rest of it.
         message: String,
         /// Whether the same call may be made again.
         retry: Retry,
+        /// Of SQL: what it was, if it is something that plugins may want to tell apart.
+        kind: Option<Kind>,
+        /// MySQL's errno, SQLite's extended result code; 0 if there is none.
+        errno: u32,
     },
     /// Request or answer is over its limit.
     TooLarge(CallError),
@@ -67,6 +71,27 @@ pub enum Error {
         expected: &'static str,
         /// What the server sent.
         found: &'static str,
+    },
+    /// A value of a SQL row is of another type than the one asked for. The statement has run.
+    #[non_exhaustive]
+    Column {
+        /// The column's name, or its place from 0 on if it was asked for by place and has no name.
+        column: String,
+        /// The row's place in the answer, from 0 on.
+        row: usize,
+        /// What the type can be read from.
+        expected: &'static str,
+        /// What the server sent. Never the value.
+        found: &'static str,
+    },
+    /// A SQL row has no such column, or another number of columns than the tuple has places. The statement has
+    /// run.
+    #[non_exhaustive]
+    NoColumn {
+        /// What was asked for.
+        wanted: String,
+        /// The names of the columns that are there.
+        columns: String,
     },
     /// The leased connection is gone, and with it what was watched on it. Start over with a new lease.
     LeaseLost,
@@ -123,6 +148,22 @@ impl Error {
         }
     }
 
+    /// What a SQL server's refusal is, if it is one that plugins may want to tell apart.
+    ///
+    /// ```no_run
+    /// use agw_sdk::Kind;
+    ///
+    /// # fn f(error: agw_sdk::Error) {
+    /// let taken = error.kind() == Some(Kind::UniqueViolation);
+    /// # }
+    /// ```
+    pub fn kind(&self) -> Option<Kind> {
+        match self {
+            Error::Server { kind, .. } => *kind,
+            _ => None,
+        }
+    }
+
     /// A word for logs and metrics, such as `timeout_io` or `unsupported`: one of a fixed set.
     ///
     /// ```no_run
@@ -134,6 +175,8 @@ impl Error {
         match self {
             Error::Unsupported => "unsupported",
             Error::WrongType { .. } => "wrong_type",
+            Error::Column { .. } => "wrong_type",
+            Error::NoColumn { .. } => "no_column",
             Error::LeaseLost => "lease_lost",
             Error::Host(_) => "host",
             other => other.code().map_or("host", Code::as_str),
@@ -165,7 +208,13 @@ impl Error {
     pub(crate) fn server(line: &[u8]) -> Error {
         let line = String::from_utf8_lossy(line);
         let (code, message) = line.split_once(' ').unwrap_or((&line, ""));
-        Error::Server { code: code.into(), message: message.into(), retry: Retry::Never }
+        Error::Server {
+            code: code.into(),
+            message: message.into(),
+            retry: Retry::Never,
+            kind: None,
+            errno: 0,
+        }
     }
 }
 
@@ -180,9 +229,13 @@ impl From<CallError> for Error {
             Code::CircuitOpen => Error::CircuitOpen(error),
             Code::Overloaded => Error::Overloaded(error),
             Code::Auth => Error::Auth(error),
-            Code::Server => {
-                Error::Server { code: error.server_code, message: error.message, retry: error.retry }
-            }
+            Code::Server => Error::Server {
+                code: error.server_code,
+                message: error.message,
+                retry: error.retry,
+                kind: error.kind,
+                errno: error.server_errno,
+            },
             Code::TooLarge => Error::TooLarge(error),
             Code::Cancelled => Error::Cancelled(error),
             _ => Error::Host("the host used an error code that this SDK does not know"),
@@ -212,6 +265,12 @@ impl fmt::Display for Error {
                 f.write_str(expected)?;
                 f.write_str(", found ")?;
                 return f.write_str(found);
+            }
+            Error::Column { column, row, expected, found } => {
+                return write!(f, ": column {column} of row {row}: expected {expected}, found {found}");
+            }
+            Error::NoColumn { wanted, columns } => {
+                return write!(f, ": wanted {wanted}, found {columns}");
             }
             Error::Host(what) => (*what, ""),
             other => match other.call_error() {

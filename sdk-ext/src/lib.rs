@@ -11,10 +11,11 @@ mod lease;
 mod redis;
 mod reply;
 mod script;
+pub mod sql;
 mod transport;
 
 pub use agw_wire::resp::{Head, Value, put_decimal};
-pub use agw_wire::{CallError, Code, Retry};
+pub use agw_wire::{CallError, Code, Kind, Retry};
 
 pub use batch::Batch;
 pub use callback::{CallId, answer, cancel};
@@ -24,3 +25,4 @@ pub use lease::Lease;
 pub use redis::{Redis, redis};
 pub use reply::{FromReply, RawReply, Reply};
 pub use script::Script;
+pub use sql::sql;

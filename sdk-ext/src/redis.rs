@@ -163,7 +163,7 @@ impl<'a> Redis<'a> {
             redis: Some(batch),
             sql: None,
         };
-        transport::call(&request.encode())
+        transport::call(agw_wire::AGW_REDIS, &request.encode())
     }
 }
 

@@ -3,10 +3,10 @@
 #[cfg(any(target_arch = "wasm32", test))]
 use crate::Error;
 
-/// Passes an encoded request to `agw_redis` and returns the encoded response.
+/// Passes an encoded request to a foreign function and returns the encoded response.
 #[cfg(target_arch = "wasm32")]
-pub(crate) fn call(request: &[u8]) -> Result<Vec<u8>, Error> {
-    let answer = proxy_wasm::hostcalls::call_foreign_function(agw_wire::AGW_REDIS, Some(request));
+pub(crate) fn call(function: &str, request: &[u8]) -> Result<Vec<u8>, Error> {
+    let answer = proxy_wasm::hostcalls::call_foreign_function(function, Some(request));
     from_host(answer)
 }
 
@@ -40,7 +40,7 @@ fn from_host(answer: Result<Option<Vec<u8>>, proxy_wasm::types::Status>) -> Resu
 mod native {
     use crate::Error;
 
-    pub(crate) fn call(_request: &[u8]) -> Result<Vec<u8>, Error> {
+    pub(crate) fn call(_function: &str, _request: &[u8]) -> Result<Vec<u8>, Error> {
         Err(Error::Unsupported)
     }
 
@@ -52,7 +52,7 @@ mod native {
 /// A host for unit tests: it answers what the test says and keeps what it was asked.
 #[cfg(test)]
 pub(crate) mod fake {
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
     use std::collections::VecDeque;
 
     use agw_wire::{Answer, CallError, Response};
@@ -64,10 +64,12 @@ pub(crate) mod fake {
 
     thread_local! {
         static ANSWERS: RefCell<VecDeque<HostAnswer>> = const { RefCell::new(VecDeque::new()) };
+        static FUNCTION: Cell<&'static str> = const { Cell::new("") };
         static REQUESTS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
     }
 
-    pub(crate) fn call(request: &[u8]) -> Result<Vec<u8>, Error> {
+    pub(crate) fn call(function: &str, request: &[u8]) -> Result<Vec<u8>, Error> {
+        FUNCTION.set(if function == agw_wire::AGW_SQL { agw_wire::AGW_SQL } else { agw_wire::AGW_REDIS });
         REQUESTS.with_borrow_mut(|requests| requests.push(request.to_vec()));
         next()
     }
@@ -97,6 +99,11 @@ pub(crate) mod fake {
 
     pub(crate) fn will_respond(response: Response<'_>) {
         will_answer(Ok(Some(response.encode())));
+    }
+
+    /// Which function was called last.
+    pub(crate) fn function() -> &'static str {
+        FUNCTION.get()
     }
 
     /// The requests so far, oldest first; forgets them.
