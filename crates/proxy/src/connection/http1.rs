@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::service::service_fn;
@@ -35,7 +35,7 @@ pub(super) async fn drive(
         service_fn(move |request| serve(request, Rc::clone(&for_requests), Rc::clone(&their_clock)));
     let entrance = &connection.entrance;
     let mut http = entrance.http1().serve_connection(io, service);
-    let mut drain = Drain::Unknown;
+    let mut drain = Drain::Busy;
     let ended = poll_fn(|cx| {
         if let Poll::Ready(ended) = Pin::new(&mut http).poll(cx) {
             return Poll::Ready(Ok(ended));
@@ -83,7 +83,9 @@ pub(super) async fn drive(
 
 /// How far a connection is with a drain.
 enum Drain {
-    Unknown,
+    /// A head is coming, or an exchange is under way. Its answer says that it is the last, unless the answer had begun
+    /// before: then the client knows nothing, and may go on.
+    Busy,
     /// It may still bring a request: its client may have sent it before it could know.
     Waiting {
         since: Instant,
@@ -92,17 +94,19 @@ enum Drain {
 }
 
 impl Drain {
-    /// Ready once, when hyper is to be told: at once in the middle of an exchange, after a grace while idle.
+    /// Ready once, when hyper is to be told: when the connection has had no request for a grace.
     fn poll_due(&mut self, cx: &mut Context<'_>, clock: &Clock) -> Poll<()> {
         let since = match self {
             Drain::Told => return Poll::Pending,
+            _ if !clock.is_idle() => {
+                *self = Drain::Busy;
+                return Poll::Pending;
+            }
             Drain::Waiting { since } => *since,
-            Drain::Unknown => Instant::now(),
+            Drain::Busy => Instant::now(),
         };
-        if clock.is_idle() && clock.poll_grace(cx, since, DRAIN_IDLE_GRACE).is_pending() {
-            *self = Drain::Waiting { since };
-            return Poll::Pending;
-        }
+        *self = Drain::Waiting { since };
+        ready!(clock.poll_grace(cx, since, DRAIN_IDLE_GRACE));
         *self = Drain::Told;
         Poll::Ready(())
     }

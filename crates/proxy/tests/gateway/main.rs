@@ -3,6 +3,7 @@
 // Clippy knows test functions, but not what they call.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod drain;
 mod filters;
 mod guests;
 mod h2;

@@ -351,40 +351,6 @@ async fn the_echo_answers_and_counts_the_body() {
 }
 
 #[tokio::test]
-async fn requests_under_way_survive_a_drain_and_new_connections_do_not() {
-    let (address, listener) = manual_upstream().await;
-    let mut gateway = Setup::to(address).start();
-    let mut idle = gateway.client().await;
-    let mut client = gateway.client().await;
-    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
-    let (mut stream, _) = accept(&listener).await;
-    let drained = gateway.drain_in_background();
-    assert_eq!(idle.rest().await, "");
-    let gone = async { while tokio::net::TcpStream::connect(gateway.address).await.is_ok() {} };
-    timeout(Duration::from_secs(5), gone).await.expect("still listening");
-    assert!(!drained.is_finished());
-    stream.write_all(ok("done").as_bytes()).await.unwrap();
-    let response = client.response().await;
-    assert_eq!((response.body.as_str(), response.header("connection")), ("done", Some("close")));
-    timeout(Duration::from_secs(5), drained).await.expect("not drained").unwrap();
-}
-
-#[tokio::test]
-async fn a_drain_ends_at_its_timeout_whatever_is_under_way() {
-    let (address, listener) = manual_upstream().await;
-    let mut setup = Setup::to(address);
-    setup.drain_timeout = Duration::from_millis(200);
-    let gateway = setup.start();
-    let mut client = gateway.client().await;
-    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
-    let (_stream, _) = accept(&listener).await;
-    let started = Instant::now();
-    gateway.drain().await;
-    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
-    assert_eq!(client.rest().await, "");
-}
-
-#[tokio::test]
 async fn several_workers_share_the_port() {
     let mut setup = Setup::echo();
     setup.workers = 3;
