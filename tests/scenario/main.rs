@@ -43,7 +43,11 @@ const SCENARIOS: &[(&str, &str, Scenario)] = &[
     ),
     ("outage", "Redis killed under load and started again 10 s later", outage::run),
     ("stopped", "Redis stopped (SIGSTOP) under load: the deadline holds", stopped::run),
-    ("drain", "100,000 requests while two gateways are ended by SIGTERM and started again in turn", drain::run),
+    (
+        "drain",
+        "100,000 requests while two gateways are ended by SIGTERM and started again in turn",
+        drain::run,
+    ),
     ("hand-over", "100,000 requests while one process after the other takes over", hand_over::run),
     ("rotation", "100,000 requests over TLS while certificates are replaced", rotation::run),
     (

@@ -67,7 +67,7 @@ fn a_plugin_with_a_grant_in_shared_vms_earns_a_warning() {
         "name: r\ntype: redis\nurl: memory://m\ngrants: [{ plugin: p, commands: [get], key_prefix: 'p:' }]";
     let text = with_resource(resource).replace("rate-limit }", "rate-limit }, vm: { mode: shared }");
     assert_eq!(warnings(&text), [""; 0], "a plugin of the binary's own never blocks");
-    let found = warnings(&text.replace("builtin: rate-limit", "file: m.wasm"));
+    let found = warnings(&text.replace("builtin: rate-limit", "file: /etc/agw/rate_limit.wasm"));
     assert!(found.len() == 1 && found[0].starts_with("agw.yaml:5: plugins[0].vm.mode: "), "{found:#?}");
 }
 

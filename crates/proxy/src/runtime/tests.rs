@@ -16,6 +16,7 @@ fn snapshot(cluster: &str, plugins: &[&str]) -> Arc<Snapshot> {
         clusters: BTreeMap::from([("c".to_owned(), Arc::new(cluster))]),
         plugins: BTreeMap::new(),
         resources: BTreeMap::new(),
+        sql_resources: BTreeMap::new(),
     })
 }
 

@@ -88,6 +88,7 @@ impl Setup {
             clusters: clusters.map(|c| (c.name.clone(), Arc::new(c))).collect(),
             plugins: BTreeMap::<String, Arc<Plugin>>::new(),
             resources: BTreeMap::new(),
+            sql_resources: BTreeMap::new(),
         })
     }
 
