@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use agw_sdk::Error;
+use agw_sdk::{CallId, Error};
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType, LogLevel, MetricType};
@@ -11,7 +11,7 @@ use proxy_wasm::types::{Action, ContextType, LogLevel, MetricType};
 use crate::answer;
 use crate::config::{Config, OnError};
 use crate::key::{self, Request};
-use crate::window::{Count, Standing};
+use crate::window::{Count, Standing, not_mended};
 
 proxy_wasm::main! {{
     proxy_wasm::set_log_level(LogLevel::Info);
@@ -43,6 +43,8 @@ struct Limiter {
     plugin: Rc<Plugin>,
     /// While Redis is asked.
     count: Option<Count>,
+    /// While a counter gets its expiry.
+    mending: Option<(CallId, Standing)>,
     /// Known for requests that pass; their response says it.
     standing: Option<Standing>,
 }
@@ -82,7 +84,7 @@ impl RootContext for Root {
 
     fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
         let plugin = self.plugin.clone()?;
-        Some(Box::new(Limiter { plugin, count: None, standing: None }))
+        Some(Box::new(Limiter { plugin, count: None, mending: None, standing: None }))
     }
 }
 
@@ -90,14 +92,15 @@ impl RootContext for Root {
 
 impl Context for Limiter {
     fn on_foreign_function(&mut self, function_id: u32, size: usize) {
-        // The answer about a counter that was mended is nobody's.
-        let Some(count) = self.count.take_if(|count| count.matches(function_id)) else { return };
-        let action = match count.finish(&self.plugin.config, size) {
-            Ok(standing) => {
-                self.plugin.failing.set(false);
-                self.decide(standing)
+        let action = if let Some(count) = self.count.take_if(|count| count.matches(function_id)) {
+            self.counted(count, size)
+        } else if let Some((call, standing)) = self.mending.take_if(|(call, _)| call.matches(function_id)) {
+            if let Err(error) = agw_sdk::answer::<(bool,)>(call, size) {
+                not_mended(&error);
             }
-            Err(error) => self.uncounted(&error),
+            self.decide(standing)
+        } else {
+            return;
         };
         if action == Action::Continue {
             self.resume_http_request();
@@ -128,6 +131,23 @@ impl HttpContext for Limiter {
 }
 
 impl Limiter {
+    /// Redis has answered.
+    fn counted(&mut self, count: Count, size: usize) -> Action {
+        match count.finish(&self.plugin.config, size) {
+            Ok((standing, mending)) => {
+                self.plugin.failing.set(false);
+                match mending {
+                    None => self.decide(standing),
+                    Some(call) => {
+                        self.mending = Some((call, standing));
+                        Action::Pause
+                    }
+                }
+            }
+            Err(error) => self.uncounted(&error),
+        }
+    }
+
     fn decide(&mut self, standing: Standing) -> Action {
         let config = &self.plugin.config;
         if !standing.is_over(config) {

@@ -39,24 +39,26 @@ impl Count {
         self.call.matches(function_id)
     }
 
-    /// The answer, of `size` bytes.
+    /// The answer, of `size` bytes: where the key stands, and the call that mends its counter, if that has to be.
     ///
     /// A counter without expiry can be met if someone else made it or it expired in the middle on an old server; it
-    /// gets one at once.
-    pub(crate) fn finish(self, config: &Config, size: usize) -> Result<Standing, Error> {
+    /// gets one before the request goes on, because the calls of a stream end with it.
+    pub(crate) fn finish(self, config: &Config, size: usize) -> Result<(Standing, Option<CallId>), Error> {
         let ((), count, left_ms): ((), i64, i64) = agw_sdk::answer(self.call, size)?;
         let count = u64::try_from(count).unwrap_or(0);
         if let Ok(left_ms) = u64::try_from(left_ms) {
-            return Ok(Standing { count, left_ms });
+            return Ok((Standing { count, left_ms }, None));
         }
-        // Nobody waits for this one: the request is counted whatever comes of it, and if it fails, the next tries again.
         let mending = agw_sdk::redis(&config.resource)
-            .and_then(|redis| redis.pipeline().expire(&self.key, config.window.into()).start());
-        if let Err(error) = mending {
-            log::warn!("a counter has no expiry, and it could not be mended: {error}");
-        }
-        Ok(Standing { count, left_ms: u64::from(config.window) * 1000 })
+            .and_then(|redis| redis.pipeline().expire(&self.key, config.window.into()).start())
+            .map_err(|error| not_mended(&error));
+        Ok((Standing { count, left_ms: u64::from(config.window) * 1000 }, mending.ok()))
     }
+}
+
+/// The request is counted whatever comes of it; the next one tries again.
+pub(crate) fn not_mended(error: &Error) {
+    log::warn!("a counter has no expiry, and it could not be mended: {error}");
 }
 
 // === impl Standing ===
