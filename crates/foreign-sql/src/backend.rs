@@ -18,6 +18,7 @@ use crate::error::{BuildError, ConnectError, StartError, StatementProblem};
 use crate::grant::SqlGranted;
 use crate::plan::{Named, Policy};
 use crate::pool::{Gauges, Pool};
+use crate::postgres::PostgresEngine;
 use crate::runtime::SqlRuntime;
 use crate::sqlite::SqliteEngine;
 
@@ -42,7 +43,7 @@ impl SqlBackend {
     /// A backend without connections: [`SqlBackend::start`] or the first call makes them. No I/O.
     ///
     /// # Errors
-    /// [`BuildError::NoEngine`] for a type that the configuration refuses.
+    /// [`BuildError`]: a type that the configuration refuses, or certificates that are none.
     pub fn new(
         resource: &Arc<SqlResource>,
         runtime: &Arc<SqlRuntime>,
@@ -50,13 +51,12 @@ impl SqlBackend {
     ) -> Result<Arc<Self>, BuildError> {
         let (engine, dialect): (Box<dyn Engine>, _) = match &resource.endpoint {
             SqlEndpoint::Sqlite(at) => (Box::new(SqliteEngine::new(resource, at)), Dialect::Sqlite),
-            SqlEndpoint::Server(server) => {
-                let engine = match server.engine {
-                    SqlServerEngine::Postgres => "postgres",
-                    SqlServerEngine::Mysql => "mysql",
-                };
-                return Err(BuildError::NoEngine { engine });
-            }
+            SqlEndpoint::Server(server) => match server.engine {
+                SqlServerEngine::Postgres => {
+                    (Box::new(PostgresEngine::new(resource, server)?), Dialect::Postgres)
+                }
+                SqlServerEngine::Mysql => return Err(BuildError::NoEngine { engine: "mysql" }),
+            },
         };
         let gauge = |state| -> Gauge {
             let labels = PoolLabels { resource: resource.name.clone(), state };

@@ -17,6 +17,15 @@ pub enum BuildError {
         /// Its type.
         engine: &'static str,
     },
+    /// A certificate, key or name that is none.
+    #[error("{part} cannot be used")]
+    Tls {
+        /// The field.
+        part: &'static str,
+        /// What is wrong with it.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
 
 /// Why a resource cannot be used as it is configured.
@@ -60,6 +69,21 @@ pub(crate) enum ConnectError {
     Open(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("no connection within connect_timeout")]
     Timeout,
+    #[error("the server's name cannot be resolved")]
+    Lookup(#[source] io::Error),
+    #[error("the server cannot be reached")]
+    Reach(#[source] io::Error),
+    #[error("no encrypted connection: the certificate, its name or the server's TLS")]
+    Tls(#[source] io::Error),
+    #[error("the server refuses the credentials")]
+    Auth(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the server has no such database")]
+    Database(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Too many connections, starting up, shutting down.
+    #[error("the server takes no connection now")]
+    Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the connection was lost during the login")]
+    Login(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 // === impl ConnectError ===
@@ -71,6 +95,13 @@ impl ConnectError {
             ConnectError::Thread(_) => "thread",
             ConnectError::Open(_) => "open",
             ConnectError::Timeout => "timeout",
+            ConnectError::Lookup(_) => "lookup",
+            ConnectError::Reach(_) => "unreachable",
+            ConnectError::Tls(_) => "tls",
+            ConnectError::Auth(_) => "auth",
+            ConnectError::Database(_) => "database",
+            ConnectError::Refused(_) => "refused",
+            ConnectError::Login(_) => "login",
         }
     }
 
@@ -81,6 +112,16 @@ impl ConnectError {
             ConnectError::Thread(_) => unavailable("the gateway has no thread for another connection"),
             ConnectError::Open(_) => unavailable("the database cannot be opened"),
             ConnectError::Timeout => unavailable("the database did not take a connection in time"),
+            ConnectError::Lookup(_) | ConnectError::Reach(_) => unavailable("the database cannot be reached"),
+            ConnectError::Tls(_) => unavailable("no encrypted connection to the database"),
+            ConnectError::Auth(_) => {
+                CallError::new(Code::Auth, "the database refuses the resource's credentials")
+            }
+            ConnectError::Database(_) => {
+                CallError::new(Code::Unavailable, "the server has no database of this name")
+            }
+            ConnectError::Refused(_) => unavailable("the database takes no connection now"),
+            ConnectError::Login(_) => unavailable("the connection was lost during the login"),
         }
     }
 }

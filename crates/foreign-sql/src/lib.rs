@@ -10,6 +10,7 @@ mod grant;
 mod output;
 mod plan;
 mod pool;
+mod postgres;
 mod queue;
 mod runtime;
 mod sqlite;
