@@ -106,13 +106,12 @@ pub(super) fn lower(
 /// A type that the document may name before there is an engine for it is refused here, and nowhere else.
 fn check_engine(fields: &Fields<'_>, sql_type: SqlType) {
     let (word, item) = match (sql_type, fields.optional("type")) {
-        (SqlType::Postgres, Some(item)) => ("postgres", item),
         (SqlType::Mysql, Some(item)) => ("mysql", item),
         _ => return,
     };
     item.problem(
         format!("this version of the gateway has no engine for {word} yet"),
-        "Use type: sqlite, or a later version",
+        "Use type: postgres or type: sqlite, or a later version",
     );
 }
 
