@@ -1,0 +1,14 @@
+//! `agw_sql` on a Postgres server of the test's own: types, deadlines, dead servers, and attempts to get out.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a surprise is a failed test")]
+
+mod cursors;
+mod deadlines;
+mod errors;
+mod injection;
+mod login;
+mod read_only;
+mod statements;
+mod trouble;
+mod types;
+mod world;
