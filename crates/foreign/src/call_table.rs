@@ -1,9 +1,9 @@
 //! The callback-style calls of one VM.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use thiserror::Error;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::oneshot;
 
 /// As many calls are under way as the VM may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -15,10 +15,11 @@ pub struct TableFull {
 
 /// The callback-style calls of one VM, by id. Ids are never 0 and never those of a call that has not finished.
 ///
-/// Dropping the table cancels every call in it.
+/// Dropping the table takes back every call in it.
 #[derive(Debug)]
 pub struct CallTable {
-    calls: HashMap<u32, CancellationToken>,
+    /// Without a sender, a call was taken back and has not answered yet.
+    calls: BTreeMap<u32, Option<oneshot::Sender<()>>>,
     last: u32,
     max: usize,
 }
@@ -28,15 +29,15 @@ pub struct CallTable {
 impl CallTable {
     /// At most `max` calls at once.
     pub fn new(max: usize) -> Self {
-        CallTable { calls: HashMap::new(), last: 0, max }
+        CallTable { calls: BTreeMap::new(), last: 0, max }
     }
 
-    /// A new call: its id, and the token to put into its `CallSite`. The token also fires with `parent`, the
-    /// token of the calling context.
+    /// A new call: its id, and what resolves once it is taken back, or the table is gone. That its context has ended
+    /// is not the table's to tell: the call's `CallSite` has a token for it.
     ///
     /// # Errors
     /// [`TableFull`] at the bound; the guest gets `overloaded`.
-    pub fn begin(&mut self, parent: &CancellationToken) -> Result<(u32, CancellationToken), TableFull> {
+    pub fn begin(&mut self) -> Result<(u32, oneshot::Receiver<()>), TableFull> {
         if self.calls.len() >= self.max.min(u32::MAX as usize - 1) {
             return Err(TableFull { max: self.max });
         }
@@ -47,21 +48,16 @@ impl CallTable {
                 break;
             }
         }
-        let token = parent.child_token();
-        self.calls.insert(self.last, token.clone());
-        Ok((self.last, token))
+        let (take_back, taken_back) = oneshot::channel();
+        self.calls.insert(self.last, Some(take_back));
+        Ok((self.last, taken_back))
     }
 
     /// Takes a call back: it ends with `cancelled`, unless its answer was on its way already. False if no such call
     /// is under way. The id stays taken until the call has finished.
     pub fn cancel(&mut self, id: u32) -> bool {
-        match self.calls.get(&id) {
-            Some(token) if !token.is_cancelled() => {
-                token.cancel();
-                true
-            }
-            _ => false,
-        }
+        // Dropping the sender is what tells.
+        self.calls.get_mut(&id).and_then(Option::take).is_some()
     }
 
     /// The call has ended. True if it was under way, so that its answer is to be delivered, be it `cancelled`.
@@ -80,44 +76,41 @@ impl CallTable {
     }
 }
 
-impl Drop for CallTable {
-    fn drop(&mut self) {
-        for token in self.calls.values() {
-            token.cancel();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn taken_back(call: &mut oneshot::Receiver<()>) -> bool {
+        call.try_recv() == Err(oneshot::error::TryRecvError::Closed)
+    }
+
     #[test]
     fn at_the_bound_a_call_is_refused_until_one_finishes() {
-        let (mut table, parent) = (CallTable::new(2), CancellationToken::new());
-        let (first, _) = table.begin(&parent).unwrap();
-        table.begin(&parent).unwrap();
-        assert_eq!(table.begin(&parent).unwrap_err(), TableFull { max: 2 });
+        let mut table = CallTable::new(2);
+        let (first, _call) = table.begin().unwrap();
+        table.begin().unwrap();
+        assert_eq!(table.begin().unwrap_err(), TableFull { max: 2 });
         assert!(table.finish(first));
-        assert!(table.begin(&parent).is_ok());
+        assert!(table.begin().is_ok());
     }
 
     #[test]
     fn an_id_is_never_zero_and_never_that_of_a_live_call() {
-        let (mut table, parent) = (CallTable::new(3), CancellationToken::new());
-        let (first, _) = table.begin(&parent).unwrap();
+        let mut table = CallTable::new(3);
+        let (first, _call) = table.begin().unwrap();
         table.last = u32::MAX - 1;
-        assert_eq!(table.begin(&parent).unwrap().0, u32::MAX);
-        let (third, _) = table.begin(&parent).unwrap();
+        assert_eq!(table.begin().unwrap().0, u32::MAX);
+        let (third, _call) = table.begin().unwrap();
         assert_eq!((first, third), (1, 2), "0 is left out and 1 still lives");
     }
 
     #[test]
     fn a_cancelled_call_keeps_its_id_until_it_has_answered() {
-        let (mut table, parent) = (CallTable::new(2), CancellationToken::new());
-        let (id, token) = table.begin(&parent).unwrap();
+        let mut table = CallTable::new(2);
+        let (id, mut call) = table.begin().unwrap();
+        assert!(!taken_back(&mut call));
         assert!(table.cancel(id));
-        assert!(token.is_cancelled());
+        assert!(taken_back(&mut call));
         assert!(!table.cancel(id), "twice is once");
         assert_eq!(table.len(), 1);
         assert!(table.finish(id));
@@ -126,15 +119,10 @@ mod tests {
     }
 
     #[test]
-    fn a_call_ends_with_its_context_or_its_vm() {
-        let (mut table, parent) = (CallTable::new(2), CancellationToken::new());
-        let other = CancellationToken::new();
-        let (id, with_context) = table.begin(&parent).unwrap();
-        let (_, with_vm) = table.begin(&other).unwrap();
-        parent.cancel();
-        assert!(with_context.is_cancelled() && !with_vm.is_cancelled());
-        assert!(table.finish(id), "the context's end is its host's to heed");
+    fn a_call_ends_with_its_vm() {
+        let mut table = CallTable::new(2);
+        let (_, mut call) = table.begin().unwrap();
         drop(table);
-        assert!(with_vm.is_cancelled());
+        assert!(taken_back(&mut call));
     }
 }

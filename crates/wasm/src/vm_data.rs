@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use agw_foreign::{CallFuture, CallSite, CallTable, ContextKey};
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use wasmtime::{Memory, ResourceLimiter};
 
@@ -76,7 +76,7 @@ pub(crate) struct Kept {
 /// are bounded by the call table, and a callback posts its timer once, when it ends.
 pub(crate) enum Event {
     /// A callback-style foreign call to run, whose answer goes to this context.
-    Call { context: u32, call_id: u32, cancel: CancellationToken, future: CallFuture },
+    Call { context: u32, call_id: u32, taken_back: oneshot::Receiver<()>, future: CallFuture },
     /// `None` stops the timer.
     TickPeriod(Option<Duration>),
 }

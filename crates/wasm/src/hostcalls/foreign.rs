@@ -137,10 +137,9 @@ fn call_back(data: &mut VmData, context: u32, future: CallFuture) -> Begun {
     let response = if !data.plugin.module.has_foreign_callback {
         CallError::new(Code::Invalid, "the module does not export proxy_on_foreign_function").into()
     } else {
-        let parent = data.call_site().1.cancel;
-        match data.calls.begin(&parent) {
-            Ok((call_id, cancel)) => {
-                data.post(Event::Call { context, call_id, cancel, future });
+        match data.calls.begin() {
+            Ok((call_id, taken_back)) => {
+                data.post(Event::Call { context, call_id, taken_back, future });
                 Response { answer: Answer::CallId(call_id), lease: 0 }
             }
             Err(full) => CallError::new(Code::Overloaded, full.to_string()).into(),

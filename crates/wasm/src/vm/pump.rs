@@ -2,16 +2,18 @@
 //!
 //! One task per VM that needs it, owned by the worker's spawner; it ends when the VM is dropped.
 
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use agw_foreign::{CallError, CallFuture, Code};
 use agw_wire::Response;
 use bytes::Bytes;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
 
 use super::Vm;
 use crate::vm_data::{Event, ROOT_ID};
@@ -23,29 +25,40 @@ struct Answered {
     bytes: Bytes,
 }
 
+/// What comes in. `C` is the future of a call, which has no name.
+struct Intake<C> {
+    mailbox: mpsc::UnboundedReceiver<Event>,
+    /// Polled by the pump's task: a task for each call would cost two more hops through the worker's queue.
+    calls: FuturesUnordered<C>,
+    start: fn(u32, u32, oneshot::Receiver<()>, CallFuture) -> C,
+    /// No more than there were calls.
+    answered: VecDeque<Answered>,
+    timer: Option<(Duration, Instant)>,
+}
+
 /// Runs until the VM is gone.
-pub(super) async fn run(vm: Weak<Vm>, mut mailbox: mpsc::UnboundedReceiver<Event>) {
-    let mut calls: JoinSet<Answered> = JoinSet::new();
-    let mut timer: Option<(Duration, Instant)> = None;
+pub(super) async fn run(vm: Weak<Vm>, mailbox: mpsc::UnboundedReceiver<Event>) {
+    let mut intake = Intake {
+        mailbox,
+        calls: FuturesUnordered::new(),
+        start: answer,
+        answered: VecDeque::new(),
+        timer: None,
+    };
     loop {
-        let next_tick = timer.map(|(_, at)| at);
+        if let Some(answered) = intake.answered.pop_front() {
+            let Some(vm) = vm.upgrade() else { return };
+            intake.go_on_during(deliver(&vm, answered)).await;
+            continue;
+        }
+        let next_tick = intake.timer.map(|(_, at)| at);
         tokio::select! {
-            event = mailbox.recv() => match event {
-                None => return,
-                Some(Event::Call { context, call_id, cancel, future }) => {
-                    calls.spawn(answer(context, call_id, cancel, future));
-                }
-                Some(Event::TickPeriod(period)) => timer = period.map(|period| (period, Instant::now() + period)),
-            },
-            Some(Ok(answered)) = calls.join_next() => {
-                let Some(vm) = vm.upgrade() else { return };
-                deliver(&vm, answered).await;
-            }
+            open = intake.take() => if !open { return },
             () = until(next_tick) => {
                 let Some(vm) = vm.upgrade() else { return };
-                tick(&vm).await;
+                intake.go_on_during(tick(&vm)).await;
                 // Measured from the end of the tick: a slow one is not made up for.
-                timer = timer.map(|(period, _)| (period, Instant::now() + period));
+                intake.timer = intake.timer.map(|(period, _)| (period, Instant::now() + period));
             }
         }
     }
@@ -58,12 +71,49 @@ async fn until(at: Option<Instant>) {
     }
 }
 
+impl<C: Future<Output = Answered>> Intake<C> {
+    /// Takes an event or an answer. False once the VM is gone. Cancel safe.
+    async fn take(&mut self) -> bool {
+        tokio::select! {
+            event = self.mailbox.recv() => match event {
+                None => return false,
+                Some(Event::Call { context, call_id, taken_back, future }) => {
+                    self.calls.push((self.start)(context, call_id, taken_back, future));
+                }
+                Some(Event::TickPeriod(period)) => {
+                    self.timer = period.map(|period| (period, Instant::now() + period));
+                }
+            },
+            Some(answered) = self.calls.next() => self.answered.push_back(answered),
+        }
+        true
+    }
+
+    /// The VM may be suspended in a blocking call for long; the other calls run meanwhile.
+    async fn go_on_during(&mut self, callback: impl Future<Output = ()>) {
+        let mut callback = pin!(callback);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut callback => return,
+                // The callback keeps the VM, so there is more to come.
+                _ = self.take() => {}
+            }
+        }
+    }
+}
+
 /// The call's own answer, or `cancelled` once it was taken back.
-async fn answer(context: u32, call_id: u32, cancel: CancellationToken, future: CallFuture) -> Answered {
+async fn answer(
+    context: u32,
+    call_id: u32,
+    taken_back: oneshot::Receiver<()>,
+    future: CallFuture,
+) -> Answered {
     let bytes = tokio::select! {
         biased;
         bytes = future => bytes,
-        () = cancel.cancelled() => Response::from(CallError::new(Code::Cancelled, "the call was taken back")).encode(),
+        _ = taken_back => Response::from(CallError::new(Code::Cancelled, "the call was taken back")).encode(),
     };
     Answered { context, call_id, bytes: bytes.into() }
 }

@@ -446,6 +446,35 @@ fn an_answer_waits_while_its_guest_is_suspended_in_another_call() {
     });
 }
 
+#[test]
+fn calls_end_though_an_answer_waits_for_a_suspended_guest() {
+    in_worker(async |worker| {
+        let calls =
+            [logged(&call_back("first")), logged(&call_back("second")), "(i32.const 0)".into()].concat();
+        let guest = answers()
+            .on("request_headers", &calls)
+            .on("response_headers", &(blocking("now") + "(i32.const 0)"));
+        let plugin = worker.load(plugin(), guest).await;
+        let filter = worker.open(&plugin, &stream()).await;
+        filter.request_headers(true).await;
+        worker.settle().await;
+        let running = tokio::task::spawn_local(async move { (filter.response_headers(true).await, filter) });
+        worker.settle().await;
+        assert_eq!(worker.backend.alive(), 3);
+        worker.backend.answer("first", "1");
+        worker.settle().await;
+        worker.backend.answer("second", "2");
+        worker.settle().await;
+        assert_eq!(worker.backend.alive(), 1, "only the one that the guest waits for");
+        worker.backend.answer("now", "x");
+        let (_, filter) = running.await.unwrap();
+        worker.settle().await;
+        let said = ["0", "2001", "0", "2002", "0", "x", "2", "1", "0", "1", "2", "2", "0", "2"];
+        assert_eq!(worker.lines.take(), said);
+        drop(filter);
+    });
+}
+
 // === the stream goes away ===
 
 #[test]
