@@ -16,6 +16,7 @@ use crate::cursors::{CURSOR_IDLE_MAX, Cursors};
 use crate::engine::{Caps, Engine};
 use crate::error::{BuildError, ConnectError, StartError, StatementProblem};
 use crate::grant::SqlGranted;
+use crate::mysql::MysqlEngine;
 use crate::plan::{Named, Policy};
 use crate::pool::{Gauges, Pool};
 use crate::postgres::PostgresEngine;
@@ -43,7 +44,7 @@ impl SqlBackend {
     /// A backend without connections: [`SqlBackend::start`] or the first call makes them. No I/O.
     ///
     /// # Errors
-    /// [`BuildError`]: a type that the configuration refuses, or certificates that are none.
+    /// [`BuildError`]: certificates that are none.
     pub fn new(
         resource: &Arc<SqlResource>,
         runtime: &Arc<SqlRuntime>,
@@ -55,7 +56,7 @@ impl SqlBackend {
                 SqlServerEngine::Postgres => {
                     (Box::new(PostgresEngine::new(resource, server)?), Dialect::Postgres)
                 }
-                SqlServerEngine::Mysql => return Err(BuildError::NoEngine { engine: "mysql" }),
+                SqlServerEngine::Mysql => (Box::new(MysqlEngine::new(resource, server)?), Dialect::Mysql),
             },
         };
         let gauge = |state| -> Gauge {

@@ -93,6 +93,8 @@ pub(crate) struct Bound {
     /// Cells, checked.
     pub(crate) params: Vec<u8>,
     pub(crate) kind: Kind,
+    /// The guest's own words, not the operator's.
+    pub(crate) ad_hoc: bool,
 }
 
 /// Bounds on what comes back.

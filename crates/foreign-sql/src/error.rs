@@ -11,13 +11,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The configuration refuses such a resource already.
-    #[error("there is no engine for {engine}")]
-    NoEngine {
-        /// Its type.
-        engine: &'static str,
-    },
-    /// A certificate, key or name that is none.
+    /// A certificate, key or name that is none; of MySQL also a password that is no text.
     #[error("{part} cannot be used")]
     Tls {
         /// The field.

@@ -7,6 +7,7 @@ mod cursors;
 mod engine;
 mod error;
 mod grant;
+mod mysql;
 mod output;
 mod plan;
 mod pool;
@@ -14,6 +15,7 @@ mod postgres;
 mod queue;
 mod runtime;
 mod sqlite;
+mod tls;
 
 pub use backend::SqlBackend;
 pub use error::{BuildError, StartError, StatementProblem};

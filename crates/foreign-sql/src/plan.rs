@@ -111,7 +111,8 @@ fn work(call: &Call<'_>, mode: RunMode, policy: &Policy, deadline: Instant) -> R
         all_read_only &= named.read_only;
         check_kind(named.kind, mode, policy).map_err(|error| at(place, error))?;
         let params = statement.params.as_bytes().to_vec();
-        statements.push(Bound { text: named.text, params, kind: named.kind });
+        let ad_hoc = statement.name.is_empty();
+        statements.push(Bound { text: named.text, params, kind: named.kind, ad_hoc });
     }
     let read_only = policy.read_only || all_read_only;
     Ok(Work { mode, statements, read_only, caps: policy.caps, deadline })

@@ -9,7 +9,6 @@ mod open;
 mod session;
 mod statements;
 mod stop;
-mod tls;
 mod wire;
 
 use std::sync::Arc;

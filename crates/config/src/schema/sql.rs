@@ -93,7 +93,6 @@ pub(super) fn lower(
 ) -> Option<SqlResource> {
     let fields = item.fields(&FIELDS)?;
     let name = unique.name(&fields);
-    check_engine(&fields, sql_type);
     let endpoint: Option<SqlEndpoint> = endpoint::lower(&fields, sql_type);
     let pool = pool(&fields);
     let limits = limits(&fields);
@@ -101,18 +100,6 @@ pub(super) fn lower(
     let statements = statements(&fields, sql_type);
     let grants = grants(&fields, &statements, &limits, mentions);
     Some(SqlResource { name, endpoint: endpoint?, pool, limits, breaker, statements, grants })
-}
-
-/// A type that the document may name before there is an engine for it is refused here, and nowhere else.
-fn check_engine(fields: &Fields<'_>, sql_type: SqlType) {
-    let (word, item) = match (sql_type, fields.optional("type")) {
-        (SqlType::Mysql, Some(item)) => ("mysql", item),
-        _ => return,
-    };
-    item.problem(
-        format!("this version of the gateway has no engine for {word} yet"),
-        "Use type: postgres or type: sqlite, or a later version",
-    );
 }
 
 fn pool(fields: &Fields<'_>) -> SqlPool {

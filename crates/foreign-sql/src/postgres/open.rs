@@ -13,9 +13,9 @@ use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::failure::connect_error;
-use super::tls::TlsSetup;
 use super::wire::{Io, Seen, Wire};
 use crate::error::{BuildError, ConnectError};
+use crate::tls::TlsSetup;
 
 /// A silent peer is asked for a sign of life this often.
 const KEEPALIVE: Duration = Duration::from_secs(15);

@@ -47,7 +47,7 @@ fn work(text: &str, mode: RunMode, read_only: bool) -> Arc<Work> {
     Arc::new(Work {
         mode,
         // As if the gate had taken it for harmless.
-        statements: vec![Bound { text: text.into(), params: Vec::new(), kind: Kind::Reads }],
+        statements: vec![Bound { text: text.into(), params: Vec::new(), kind: Kind::Reads, ad_hoc: true }],
         read_only,
         caps: Caps { rows: 100, response_bytes: 1 << 20, cell_bytes: 1 << 20 },
         deadline: Instant::now() + Duration::from_secs(30),

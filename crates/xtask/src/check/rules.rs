@@ -60,7 +60,7 @@ pub(super) const CONFINED: &[Confined] = &[
     Confined { krate: "bb8*", to: &["agw-foreign-redis"], in_tests: false },
     Confined { krate: "rusqlite", to: &["agw-foreign-sql", TESTS], in_tests: false },
     Confined { krate: "tokio-postgres*", to: &["agw-foreign-sql", TESTS], in_tests: false },
-    Confined { krate: "mysql_async", to: &["agw-foreign-sql", TESTS], in_tests: false },
+    Confined { krate: "mysql_*", to: &["agw-foreign-sql", TESTS], in_tests: false },
     Confined { krate: "hyper*", to: &["agw-proxy", "agw", TESTS], in_tests: false },
     Confined { krate: "anyhow", to: &["agw", "xtask", TESTS], in_tests: false },
 ];
