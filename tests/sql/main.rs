@@ -12,3 +12,10 @@ mod statements;
 mod trouble;
 mod types;
 mod world;
+
+use agw_tests::{Postgres as Server, PostgresOptions as Options};
+
+const KIND: &str = "postgres";
+const DATABASE: &str = "postgres";
+/// Statements of the account `agw` that run on the server now.
+const RUNNING: &str = "SELECT query FROM pg_stat_activity WHERE usename = 'agw' AND state <> 'idle'";

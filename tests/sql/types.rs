@@ -1,7 +1,13 @@
 use agw_wire::Code;
-use agw_wire::sql::{Cell, Cells, Inet, Mode};
+use agw_wire::sql::{Cell, Cells, Inet, Mode, put_array};
 
-use crate::world::{AD_HOC, World, array, show};
+use crate::world::{AD_HOC, World, cells, show};
+
+fn array(elements: &[Cell<'_>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_array(&mut out, &cells(elements));
+    out
+}
 
 fn inet(address: &str, prefix: u8) -> Cell<'static> {
     Cell::Inet(Inet { address: address.parse().unwrap(), prefix })

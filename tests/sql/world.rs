@@ -1,4 +1,5 @@
-//! A resource on a Postgres server, as a document describes it, and plugins that call it.
+//! A resource on a server of the suite's kind, as a document describes it, and plugins that call it. Suites of other
+//! servers share this file.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -8,18 +9,19 @@ use agw_config::{Files, Origin, SqlResource};
 use agw_foreign::{Access, CallSite, ContextKey, Dispatch, Resource, ResourcePolicy};
 use agw_foreign_sql::{SqlBackend, SqlRuntime};
 use agw_telemetry::Metrics;
-use agw_tests::{Postgres, PostgresOptions};
-use agw_wire::sql::{Call, Cell, Cells, Mode, Reply, Statement, put_array, put_cell};
+use agw_wire::sql::{Call, Cell, Cells, Mode, Reply, Statement, put_cell};
 use agw_wire::{AGW_SQL, Answer, CallError, Request, Response};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::{DATABASE, KIND, Options, RUNNING, Server};
 
 pub(crate) struct World {
     pub(crate) backend: Arc<SqlBackend>,
     pub(crate) resource: Arc<SqlResource>,
     gate: Arc<Resource>,
     metrics: Arc<Metrics>,
-    pub(crate) server: Arc<Mutex<Postgres>>,
+    pub(crate) server: Arc<Mutex<Server>>,
     _folder: tempfile::TempDir,
 }
 
@@ -74,23 +76,23 @@ impl World {
     }
 
     pub(crate) fn unstarted(fields: &str) -> World {
-        World::on(Arc::new(Mutex::new(Postgres::start().unwrap())), fields)
+        World::on(Arc::new(Mutex::new(Server::start().unwrap())), fields)
     }
 
-    pub(crate) async fn with_options(options: PostgresOptions, fields: &str) -> World {
-        let world = World::on(Arc::new(Mutex::new(Postgres::start_with(options).unwrap())), fields);
+    pub(crate) async fn with_options(options: Options, fields: &str) -> World {
+        let world = World::on(Arc::new(Mutex::new(Server::start_with(options).unwrap())), fields);
         world.backend.start().await.expect("it starts");
         world
     }
 
     /// Fields that are named take the place of the usual ones.
-    pub(crate) fn on(server: Arc<Mutex<Postgres>>, fields: &str) -> World {
+    pub(crate) fn on(server: Arc<Mutex<Server>>, fields: &str) -> World {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("password"), Postgres::PASSWORD).unwrap();
+        std::fs::write(folder.path().join("password"), Server::PASSWORD).unwrap();
         std::fs::write(folder.path().join("wrong"), "horse").unwrap();
         let port = server.lock().unwrap().port();
         let usual = [
-            ("url", format!("postgres://127.0.0.1:{port}/postgres")),
+            ("url", format!("{KIND}://127.0.0.1:{port}/{DATABASE}")),
             ("username", "agw".to_owned()),
             ("password", "{ file: password }".to_owned()),
             ("limits", "{ call_timeout: 20s }".to_owned()),
@@ -104,11 +106,11 @@ impl World {
         World::of(server, &lines, folder)
     }
 
-    fn of(server: Arc<Mutex<Postgres>>, fields: &str, folder: tempfile::TempDir) -> World {
+    fn of(server: Arc<Mutex<Server>>, fields: &str, folder: tempfile::TempDir) -> World {
         let document = format!(
             "version: 1\nlisteners: [{{ name: a, address: '[::1]:0' }}]\n\
              plugins: [{{ name: p, module: {{ builtin: m }} }}, {{ name: q, module: {{ builtin: m }} }}]\n\
-             resources:\n- name: db\n  type: postgres\n  {}\n",
+             resources:\n- name: db\n  type: {KIND}\n  {}\n",
             fields.trim().replace('\n', "\n  ")
         );
         let origin = Origin { name: "test".to_owned(), folder: folder.path().to_owned() };
@@ -148,7 +150,7 @@ impl World {
 
     /// Statements of the role `agw` that run on the server now.
     pub(crate) fn running(&self) -> String {
-        self.direct("SELECT query FROM pg_stat_activity WHERE usename = 'agw' AND state <> 'idle'")
+        self.direct(RUNNING)
     }
 
     /// Waits until no connection is in use. The harness' own time-out ends it if that never comes.
@@ -234,12 +236,6 @@ impl Plugin {
 pub(crate) fn cells(params: &[Cell<'_>]) -> Vec<u8> {
     let mut out = Vec::new();
     params.iter().for_each(|cell| put_cell(&mut out, *cell));
-    out
-}
-
-pub(crate) fn array(elements: &[Cell<'_>]) -> Vec<u8> {
-    let mut out = Vec::new();
-    put_array(&mut out, &cells(elements));
     out
 }
 

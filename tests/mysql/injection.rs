@@ -1,0 +1,54 @@
+use agw_wire::sql::{Cell, Mode};
+
+use crate::world::{AD_HOC, World};
+
+const PARTS: [&str; 16] = [
+    "'",
+    "\"",
+    "';DROP TABLE t;--",
+    "\\",
+    "\\'",
+    "`",
+    "?",
+    "/*!50000 ",
+    "*/",
+    "-- \n",
+    "#",
+    "\u{bf27}",
+    "%",
+    "x' OR '1'='1",
+    "\0",
+    ");DELETE FROM t;(",
+];
+
+#[tokio::test]
+async fn no_value_in_any_place_is_anything_but_a_value() {
+    let world = World::new(AD_HOC).await;
+    let plugin = world.plugin("p");
+    let table = "CREATE TABLE t (id bigint PRIMARY KEY, a varchar(200) COLLATE utf8mb4_bin, b text)";
+    plugin.sql(Mode::Execute, table, &[]).await.unwrap();
+    plugin.sql(Mode::Execute, "INSERT INTO t VALUES (0, 'keep', 'keep')", &[]).await.unwrap();
+    let mut id = 0i64;
+    for one in PARTS {
+        for two in PARTS {
+            for payload in
+                [format!("{one}{two}"), format!("{two} {one}; SELECT SLEEP(10)"), format!("{one}\n{two}")]
+            {
+                id += 1;
+                let value = Cell::Text(&payload);
+                let insert = "INSERT INTO t VALUES (?, ?, ?) RETURNING a, b";
+                let shown = plugin.query(insert, &[Cell::Int(id), value, value]).await.unwrap();
+                let expected = format!("{value:?}");
+                assert_eq!(shown.rows, [[expected.clone(), expected.clone()]], "{payload}");
+                let find = "SELECT count(*) FROM t WHERE a = ? AND b LIKE '%' AND id = ?";
+                assert_eq!(plugin.value(find, &[value, Cell::Int(id)]).await, "Int(1)", "{payload}");
+                let update = "UPDATE t SET b = ? WHERE id = ? AND a = ?";
+                let changed =
+                    plugin.sql(Mode::Execute, update, &[value, Cell::Int(id), value]).await.unwrap();
+                assert_eq!(changed.affected, 1, "{payload}");
+            }
+        }
+    }
+    assert_eq!(plugin.value("SELECT count(*) FROM t", &[]).await, format!("Int({})", id + 1));
+    assert_eq!(plugin.value("SELECT CONCAT(a, b) FROM t WHERE id = 0", &[]).await, "Text(\"keepkeep\")");
+}
