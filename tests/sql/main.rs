@@ -7,6 +7,7 @@ mod deadlines;
 mod errors;
 mod injection;
 mod login;
+mod pipelined;
 mod read_only;
 mod statements;
 mod trouble;

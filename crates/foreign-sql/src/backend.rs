@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agw_config::{SqlEndpoint, SqlGrant, SqlResource, SqlServerEngine};
+use agw_config::{SqlEndpoint, SqlGrant, SqlResource, SqlServerEngine, SqlStatement};
 use agw_foreign::{GrantedResource, ResourceStatus};
 use agw_sql_statements::{Dialect, check};
 use agw_telemetry::{Gauge, Metrics, PoolLabels};
@@ -15,7 +15,7 @@ use crate::calls;
 use crate::cursors::{CURSOR_IDLE_MAX, Cursors};
 use crate::engine::{Caps, Engine};
 use crate::error::{BuildError, ConnectError, StartError, StatementProblem};
-use crate::grant::SqlGranted;
+use crate::grant::{Lines, SqlGranted};
 use crate::mysql::MysqlEngine;
 use crate::plan::{Named, Policy};
 use crate::pool::{Gauges, Pool};
@@ -63,9 +63,10 @@ impl SqlBackend {
             let labels = PoolLabels { resource: resource.name.clone(), state };
             metrics.pool_connections.get_or_create(&labels).clone()
         };
-        let gauges = Gauges { leased: gauge("leased"), idle: gauge("idle") };
+        let gauges = Gauges { leased: gauge("leased"), idle: gauge("idle"), pipelined: gauge("pipelined") };
         let handle = runtime.handle().clone();
-        let pool = Pool::new(&resource.name, engine, resource.pool, gauges, handle);
+        let stall_timeout = resource.limits.call_timeout;
+        let pool = Pool::new(&resource.name, engine, resource.pool, stall_timeout, gauges, handle);
         let cursors = Arc::new(Mutex::new(Vec::new()));
         pool.spawn(Arc::clone(&pool).upkeep());
         let idle_max = resource.pool.idle_timeout.min(CURSOR_IDLE_MAX);
@@ -142,8 +143,9 @@ impl SqlBackend {
         };
         let cursors = Arc::new(Cursors::default());
         self.cursors.lock().push(Arc::clone(&cursors));
-        let line = self.pool.queue.line(share);
-        Arc::new(SqlGranted::new(Arc::clone(&self.pool), line, policy, cursors, Arc::clone(self)))
+        let lines =
+            Lines { own: self.pool.queue.line(share), shared: self.pool.lane.line(grant.share_percent) };
+        Arc::new(SqlGranted::new(Arc::clone(&self.pool), lines, policy, cursors, Arc::clone(self)))
     }
 
     /// Its connections at this moment.
@@ -175,10 +177,11 @@ impl Drop for SqlBackend {
 
 /// The configuration has been through the gate; what would not pass it is left out, and so denied.
 fn named(resource: &SqlResource, dialect: Dialect) -> BTreeMap<String, Named> {
-    let lower = |(name, statement): (&String, &agw_config::SqlStatement)| {
+    let lower = |(name, statement): (&String, &SqlStatement)| {
         let kind = check(&statement.text, dialect).ok()?;
         let text = Arc::from(statement.text.as_str());
-        Some((name.clone(), Named { text, kind, read_only: statement.read_only }))
+        let SqlStatement { read_only, pipelined, .. } = *statement;
+        Some((name.clone(), Named { text, kind, read_only, pipelined }))
     };
     resource.statements.iter().filter_map(lower).collect()
 }

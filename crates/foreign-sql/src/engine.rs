@@ -21,6 +21,33 @@ pub(crate) trait Engine: Send + Sync {
     /// # Cancel safety
     /// Dropped at `connect_timeout` or at the call's deadline: what was begun is closed.
     fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Connection>, ConnectError>>;
+
+    /// Opens a connection for the pipelined lane, on which a statement ends after the resource's `call_timeout`. The
+    /// configuration marks statements `pipelined` only where an engine has this.
+    ///
+    /// # Cancel safety
+    /// As [`Engine::connect`].
+    fn connect_shared(&self) -> BoxFuture<'_, Result<Arc<dyn SharedConnection>, ConnectError>> {
+        let message = "this kind of database has no pipelined connections";
+        Box::pin(std::future::ready(Err(ConnectError::Open(message.into()))))
+    }
+}
+
+/// A connection on which calls follow each other without waiting. Dropped, it ends once nobody uses it any more.
+pub(crate) trait SharedConnection: Send + Sync {
+    /// Runs a single statement that only reads, in no transaction.
+    ///
+    /// It must be polled to its end, whoever still wants the result: what is not read holds up all behind it.
+    fn run<'a>(&'a self, work: &'a Work) -> BoxFuture<'a, Result<Ran, CallError>>;
+
+    /// Without a round trip.
+    fn is_open(&self) -> bool;
+
+    /// Ends it for everybody; what is under way gets `unavailable`.
+    fn close(&self);
+
+    /// Returns once it is closed.
+    fn closed(&self) -> BoxFuture<'_, ()>;
 }
 
 /// A connection that one call uses at a time.
@@ -64,6 +91,8 @@ pub(crate) struct Work {
     pub(crate) statements: Vec<Bound>,
     /// The session must not be able to write.
     pub(crate) read_only: bool,
+    /// It goes through the pipelined lane.
+    pub(crate) pipelined: bool,
     pub(crate) caps: Caps,
     pub(crate) deadline: Instant,
 }

@@ -19,9 +19,16 @@ use crate::queue::LineId;
 /// One plugin's grant.
 pub(crate) struct SqlGranted(Arc<Granted>);
 
+/// Where one plugin waits: for a connection of its own, and for a place in the pipelined lane.
+#[derive(Clone, Copy)]
+pub(crate) struct Lines {
+    pub(crate) own: LineId,
+    pub(crate) shared: LineId,
+}
+
 struct Granted {
     pool: Arc<Pool>,
-    line: LineId,
+    lines: Lines,
     policy: Policy,
     cursors: Arc<Cursors>,
     /// Connections stay open as long as anybody may call.
@@ -33,12 +40,12 @@ struct Granted {
 impl SqlGranted {
     pub(crate) fn new(
         pool: Arc<Pool>,
-        line: LineId,
+        lines: Lines,
         policy: Policy,
         cursors: Arc<Cursors>,
         backend: Arc<SqlBackend>,
     ) -> Self {
-        SqlGranted(Arc::new(Granted { pool, line, policy, cursors, _backend: backend }))
+        SqlGranted(Arc::new(Granted { pool, lines, policy, cursors, _backend: backend }))
     }
 }
 
@@ -93,7 +100,11 @@ impl GrantedResource for SqlGranted {
 impl Granted {
     fn run(&self, work: crate::engine::Work, context: ContextKey, ends: Ends, answer: Answer) {
         let (pool, cursors) = (Arc::clone(&self.pool), Arc::clone(&self.cursors));
-        self.pool.spawn(calls::run(pool, self.line, Arc::new(work), cursors, context, ends, answer));
+        if work.pipelined {
+            self.pool.spawn(calls::run_shared(pool, self.lines.shared, work, ends, answer));
+        } else {
+            self.pool.spawn(calls::run(pool, self.lines.own, Arc::new(work), cursors, context, ends, answer));
+        }
     }
 
     fn close(&self, cursor: u32, context: ContextKey) -> Result<(), CallError> {

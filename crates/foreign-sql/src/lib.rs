@@ -7,6 +7,7 @@ mod cursors;
 mod engine;
 mod error;
 mod grant;
+mod lane;
 mod mysql;
 mod output;
 mod plan;

@@ -28,6 +28,8 @@ pub(crate) struct Named {
     pub(crate) text: Arc<str>,
     pub(crate) kind: Kind,
     pub(crate) read_only: bool,
+    /// By itself it goes through the pipelined lane.
+    pub(crate) pipelined: bool,
 }
 
 /// A call that may run.
@@ -105,17 +107,19 @@ fn wants(mode: Mode) -> &'static str {
 fn work(call: &Call<'_>, mode: RunMode, policy: &Policy, deadline: Instant) -> Result<Work, CallError> {
     let mut statements = Vec::with_capacity(call.statements.len());
     let mut all_read_only = true;
+    let mut pipelined = matches!(mode, RunMode::Rows(_) | RunMode::Execute);
     for (place, statement) in call.statements.iter().enumerate() {
         let place = (mode == RunMode::Batch).then_some(place);
         let named = admit(statement, policy).map_err(|error| at(place, error))?;
         all_read_only &= named.read_only;
+        pipelined &= named.pipelined;
         check_kind(named.kind, mode, policy).map_err(|error| at(place, error))?;
         let params = statement.params.as_bytes().to_vec();
         let ad_hoc = statement.name.is_empty();
         statements.push(Bound { text: named.text, params, kind: named.kind, ad_hoc });
     }
     let read_only = policy.read_only || all_read_only;
-    Ok(Work { mode, statements, read_only, caps: policy.caps, deadline })
+    Ok(Work { mode, statements, read_only, pipelined, caps: policy.caps, deadline })
 }
 
 fn admit(statement: &Statement<'_>, policy: &Policy) -> Result<Named, CallError> {
@@ -128,7 +132,7 @@ fn admit(statement: &Statement<'_>, policy: &Policy) -> Result<Named, CallError>
         ("", _) if !policy.ad_hoc => Err(denied("only named statements are granted, not ad hoc ones")),
         ("", text) => {
             let kind = check(text, policy.dialect).map_err(|refusal| refused(&refusal))?;
-            Ok(Named { text: text.into(), kind, read_only: policy.read_only })
+            Ok(Named { text: text.into(), kind, read_only: policy.read_only, pipelined: false })
         }
         _ => Err(invalid("the statement has both a name and a text")),
     }

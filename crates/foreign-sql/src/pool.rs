@@ -13,8 +13,9 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::engine::{Connection, Engine};
+use crate::engine::{Connection, Engine, SharedConnection};
 use crate::error::{ConnectError, cancelled, closed, timeout_connect, timeout_queue};
+use crate::lane::Lane;
 use crate::queue::{LineId, Place, Queue};
 
 /// How often idle connections are looked at.
@@ -25,11 +26,14 @@ pub(crate) struct Pool {
     pub(crate) resource: String,
     pub(crate) engine: Box<dyn Engine>,
     pub(crate) queue: Arc<Queue>,
-    policy: SqlPool,
+    pub(crate) lane: Lane,
+    pub(crate) policy: SqlPool,
+    /// In the lane the server ends a statement after this.
+    pub(crate) stall_timeout: Duration,
     /// The one that was used last is at the end, and taken first: the others may grow old.
     idle: Mutex<Vec<Idle>>,
     last_error: Mutex<Option<&'static str>>,
-    gauges: Gauges,
+    pub(crate) gauges: Gauges,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
     runtime: Handle,
@@ -39,6 +43,8 @@ pub(crate) struct Pool {
 pub(crate) struct Gauges {
     pub(crate) leased: Gauge,
     pub(crate) idle: Gauge,
+    /// Connections of the lane.
+    pub(crate) pipelined: Gauge,
 }
 
 struct Idle {
@@ -71,6 +77,7 @@ impl Pool {
         resource: &str,
         engine: Box<dyn Engine>,
         policy: SqlPool,
+        stall_timeout: Duration,
         gauges: Gauges,
         runtime: Handle,
     ) -> Arc<Self> {
@@ -78,7 +85,9 @@ impl Pool {
             resource: resource.to_owned(),
             engine,
             queue: Queue::new(policy.max),
+            lane: Lane::new(policy.pipelined),
             policy,
+            stall_timeout,
             idle: Mutex::default(),
             last_error: Mutex::new(None),
             gauges,
@@ -156,9 +165,7 @@ impl Pool {
         match self.engine.connect().await {
             Ok(connection) => {
                 *self.last_error.lock() = None;
-                // Up to a tenth less, so that not all end at once.
-                let lifetime = self.policy.lifetime.mul_f64(1.0 - 0.1 * fastrand::f64());
-                Ok(Open { connection, until: Instant::now() + lifetime })
+                Ok(Open { connection, until: Instant::now() + self.lifetime() })
             }
             Err(error) => {
                 self.failed(&error);
@@ -167,8 +174,20 @@ impl Pool {
         }
     }
 
+    /// A connection of the lane.
+    pub(crate) async fn open_shared(&self) -> Result<Arc<dyn SharedConnection>, ConnectError> {
+        let connection = self.engine.connect_shared().await?;
+        *self.last_error.lock() = None;
+        Ok(connection)
+    }
+
+    /// Up to a tenth less, so that not all end at once.
+    pub(crate) fn lifetime(&self) -> Duration {
+        self.policy.lifetime.mul_f64(1.0 - 0.1 * fastrand::f64())
+    }
+
     /// Said once for each run of failures; `/v1/resources` shows the class meanwhile.
-    fn failed(&self, error: &ConnectError) {
+    pub(crate) fn failed(&self, error: &ConnectError) {
         let before = self.last_error.lock().replace(error.class());
         if before != Some(error.class()) {
             let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
@@ -229,7 +248,7 @@ impl Pool {
 
     pub(crate) fn status(&self) -> ResourceStatus {
         ResourceStatus {
-            multiplexed: 0,
+            multiplexed: self.lane.connected(),
             leased: usize::try_from(self.gauges.leased.get()).unwrap_or(0),
             idle: self.idle.lock().len(),
             last_error: self.last_error.lock().map(str::to_owned),

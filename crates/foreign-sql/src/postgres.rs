@@ -7,6 +7,7 @@ mod failure;
 mod numeric;
 mod open;
 mod session;
+mod shared;
 mod statements;
 mod stop;
 mod wire;
@@ -16,11 +17,12 @@ use std::sync::Arc;
 use agw_config::{SqlResource, SqlServer};
 use agw_sql_statements::{Dialect, Kind, check};
 
-use crate::engine::{BoxFuture, Connection, Engine, Failure, Page, Ran, Stopper, Work};
+use crate::engine::{BoxFuture, Connection, Engine, Failure, Page, Ran, SharedConnection, Stopper, Work};
 use crate::error::{BuildError, ConnectError, Refused};
 use failure::refused;
 use open::Opener;
 use session::Session;
+use shared::PostgresShared;
 use statements::{NotPrepared, Prepared};
 use stop::Stop;
 
@@ -53,6 +55,13 @@ impl Engine for PostgresEngine {
             let stop = Arc::new(Stop::new(Arc::clone(&self.opener), opened.client.cancel_token()));
             let session = Session::new(opened.client, opened.seen, stop, self.statements_max, opened.goodbye);
             Ok(Box::new(PostgresConnection(session)) as Box<dyn Connection>)
+        })
+    }
+
+    fn connect_shared(&self) -> BoxFuture<'_, Result<Arc<dyn SharedConnection>, ConnectError>> {
+        Box::pin(async move {
+            let opened = self.opener.open_shared().await?;
+            Ok(Arc::new(PostgresShared::new(opened, self.statements_max)) as Arc<dyn SharedConnection>)
         })
     }
 }

@@ -18,6 +18,7 @@ pub(super) fn show(resource: &SqlResource) -> Value {
             "idle_timeout": show_duration(pool.idle_timeout),
             "lifetime": show_duration(pool.lifetime),
             "statements": pool.statements_max,
+            "pipelined": pool.pipelined,
         },
         "limits": {
             "call_timeout": show_duration(limits.call_timeout),

@@ -125,6 +125,7 @@ pub(crate) const ALL: &[(Section, &str, Bounds)] = &[
     (Section::Sql, "pool.idle_timeout", sql::IDLE_TIMEOUT),
     (Section::Sql, "pool.lifetime", sql::LIFETIME),
     (Section::Sql, "pool.statements", sql::POOL_STATEMENTS),
+    (Section::Sql, "pool.pipelined", sql::POOL_PIPELINED),
     (Section::Sql, "limits.call_timeout", sql::CALL_TIMEOUT),
     (Section::Sql, "limits.call_timeout_max", sql::CALL_TIMEOUT_MAX),
     (Section::Sql, "limits.request", sql::REQUEST),

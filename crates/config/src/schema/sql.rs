@@ -33,8 +33,16 @@ const FIELDS: [&str; 15] = [
     "statements",
     "grants",
 ];
-const POOL: [&str; 7] =
-    ["max", "min", "connect_timeout", "acquire_timeout", "idle_timeout", "lifetime", "statements"];
+const POOL: [&str; 8] = [
+    "max",
+    "min",
+    "connect_timeout",
+    "acquire_timeout",
+    "idle_timeout",
+    "lifetime",
+    "statements",
+    "pipelined",
+];
 const LIMITS: [&str; 9] = [
     "call_timeout",
     "call_timeout_max",
@@ -54,6 +62,7 @@ pub(crate) const ACQUIRE_TIMEOUT: Bounds = Bounds::time(MS, 50 * MS, 5 * MINUTE)
 pub(crate) const IDLE_TIMEOUT: Bounds = Bounds::time(100 * MS, 5 * MINUTE, DAY);
 pub(crate) const LIFETIME: Bounds = Bounds::time(SECOND, 30 * MINUTE, 7 * DAY);
 pub(crate) const POOL_STATEMENTS: Bounds = Bounds::count(0, 128, 10_000);
+pub(crate) const POOL_PIPELINED: Bounds = Bounds::count(1, 2, 64);
 
 pub(crate) const CALL_TIMEOUT: Bounds = Bounds::time(MS, 500 * MS, 5 * MINUTE);
 pub(crate) const CALL_TIMEOUT_MAX: Bounds = Bounds::time(MS, 30 * SECOND, HOUR);
@@ -76,7 +85,7 @@ pub(crate) enum SqlType {
 }
 
 impl SqlType {
-    fn dialect(self) -> Dialect {
+    pub(crate) fn dialect(self) -> Dialect {
         match self {
             SqlType::Postgres => Dialect::Postgres,
             SqlType::Mysql => Dialect::Mysql,
@@ -116,6 +125,7 @@ fn pool(fields: &Fields<'_>) -> SqlPool {
         idle_timeout: pool.duration("idle_timeout", IDLE_TIMEOUT),
         lifetime: pool.duration("lifetime", LIFETIME),
         statements_max: pool.usize("statements", POOL_STATEMENTS),
+        pipelined: pool.usize("pipelined", POOL_PIPELINED),
     }
 }
 
@@ -148,7 +158,7 @@ fn statements(fields: &Fields<'_>, sql_type: SqlType) -> BTreeMap<String, SqlSta
     }
     let lower = |(name, item): (&str, Item<'_>)| {
         check_name(&item, name);
-        (name.to_owned(), statement::lower(&item, sql_type.dialect()))
+        (name.to_owned(), statement::lower(&item, sql_type))
     };
     entries.into_iter().map(lower).collect()
 }

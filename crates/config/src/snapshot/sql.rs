@@ -90,6 +90,8 @@ pub struct SqlPool {
     pub lifetime: Duration,
     /// Prepared statements that one connection keeps.
     pub statements_max: usize,
+    /// Connections beside these that calls of pipelined statements share.
+    pub pipelined: usize,
 }
 
 /// Bounds on one call.
@@ -122,7 +124,7 @@ pub struct SqlStatement {
     pub text: String,
     /// It runs where nothing can be written. Without a word of the operator: whether it reads by its words.
     pub read_only: bool,
-    /// Calls share connections and follow each other without waiting (Postgres).
+    /// By itself, its calls share connections and follow each other without waiting. Postgres only, and it reads only.
     pub pipelined: bool,
     /// Its results are kept for a while.
     pub cache: Option<SqlCache>,

@@ -250,7 +250,7 @@ fn every_field_of_a_sql_resource_arrives() {
     assert_eq!(at.path.as_deref(), Some(Path::new("/etc/agw/data/users.db")));
     assert!(at.schema.as_ref().is_some_and(|schema| schema.starts_with("CREATE TABLE IF NOT EXISTS")));
     let pool = users.pool;
-    assert_eq!((pool.max, pool.min, pool.statements_max), (8, 2, 32));
+    assert_eq!((pool.max, pool.min, pool.statements_max, pool.pipelined), (8, 2, 32, 3));
     assert_eq!(
         (pool.connect_timeout, pool.acquire_timeout),
         (Duration::from_secs(2), Duration::from_millis(20))

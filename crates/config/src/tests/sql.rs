@@ -17,16 +17,31 @@ const GRANT: &str = "grants: [{ plugin: p, ad_hoc: true, read_only: true }]\n";
 #[test]
 fn what_is_not_built_yet_is_refused() {
     let found = of(&format!(
-        "{SQLITE}statements: {{ a: {{ text: SELECT 1, pipelined: true, cache: {{ ttl: 5s, negative_ttl: 1s, \
+        "{SQLITE}statements: {{ a: {{ text: SELECT 1, cache: {{ ttl: 5s, negative_ttl: 1s, \
          stale_while_revalidate: 1m, entries_max: 5 }} }} }}\n{GRANT}"
     ));
     assert_eq!(
         found,
-        [
-            ".statements.a.pipelined: this version of the gateway has no pipelined connections yet. Remove the field",
-            ".statements.a.cache: this version of the gateway has no cache of results yet. Remove the field",
-        ]
+        [".statements.a.cache: this version of the gateway has no cache of results yet. Remove the field",]
     );
+}
+
+#[test]
+fn only_reading_statements_of_postgres_are_pipelined() {
+    let postgres = "type: postgres\nurl: postgres://[::1]/users\n";
+    let a = |text: &str| format!("statements: {{ a: {{ text: {text}, pipelined: true }} }}\n{GRANT}");
+    accept(&with_resource(&format!("name: r\n{postgres}{}", a("SELECT 1"))));
+    for (of_type, text, problem) in [
+        (SQLITE, "SELECT 1", "only Postgres has pipelined connections. Remove the field"),
+        (postgres, "DELETE FROM t", "only a statement that reads can be pipelined. Remove the field"),
+        (
+            postgres,
+            "'SELECT f()', read_only: false",
+            "only a statement that reads can be pipelined. Remove the field",
+        ),
+    ] {
+        assert_eq!(of(&format!("{of_type}{}", a(text))), [format!(".statements.a.pipelined: {problem}")]);
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@ use agw_wire::sql::Cells;
 use super::*;
 
 fn policy() -> Policy {
-    let named = |text: &str, kind, read_only| Named { text: text.into(), kind, read_only };
+    let named = |text: &str, kind, read_only| Named { text: text.into(), kind, read_only, pipelined: false };
     Policy {
         dialect: Dialect::Sqlite,
         statements: [

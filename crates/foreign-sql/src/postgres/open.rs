@@ -46,6 +46,8 @@ pub(crate) struct Opener {
     port: u16,
     tls: Option<TlsSetup>,
     config: Config,
+    /// Ends a statement of the pipelined lane.
+    shared_timeout: String,
     session: String,
     frame_max: usize,
     /// Some grant is read-only, so that the role must not be able to cheat.
@@ -58,6 +60,8 @@ pub(crate) struct Opened {
     pub(crate) seen: Arc<Seen>,
     /// Dropped, the connection says goodbye and ends.
     pub(crate) goodbye: DropGuard,
+    /// Fires when it has ended.
+    pub(crate) ended: CancellationToken,
 }
 
 // === impl Opener ===
@@ -79,12 +83,15 @@ impl Opener {
             config.password(password.expose());
         }
         // A statement that is being prepared waits for locks as well. Calls set their own.
-        let timeout = resource.limits.call_timeout_max.as_millis().clamp(1, i32::MAX as u128);
+        let ms = |timeout: Duration| timeout.as_millis().clamp(1, i32::MAX as u128);
+        let timeout = ms(resource.limits.call_timeout_max);
+        let shared_timeout = ms(resource.limits.call_timeout);
         Ok(Opener {
             host: server.host.clone(),
             port: server.port,
             tls,
             config,
+            shared_timeout: format!("SET statement_timeout = {shared_timeout}"),
             session: format!("{SESSION}SET statement_timeout = {timeout}"),
             frame_max: resource.limits.response_bytes_max.saturating_mul(2).saturating_add(FRAME_EXTRA),
             checks_role: resource.grants.values().any(|grant| grant.read_only),
@@ -102,12 +109,20 @@ impl Opener {
         let (client, connection) = self.config.connect_raw(wire, NoTls).await.map_err(connect_error)?;
         let gone = CancellationToken::new();
         let goodbye = gone.clone().drop_guard();
-        tokio::spawn(drive(connection, gone));
+        let ended = CancellationToken::new();
+        tokio::spawn(drive(connection, gone, ended.clone().drop_guard()));
         client.batch_execute(&self.session).await.map_err(connect_error)?;
         if self.checks_role {
             check_role(&client).await?;
         }
-        Ok(Opened { client, seen, goodbye })
+        Ok(Opened { client, seen, goodbye, ended })
+    }
+
+    /// As [`Opener::open`], for a connection of the pipelined lane.
+    pub(crate) async fn open_shared(&self) -> Result<Opened, ConnectError> {
+        let opened = self.open().await?;
+        opened.client.batch_execute(&self.shared_timeout).await.map_err(connect_error)?;
+        Ok(opened)
     }
 
     /// A stream to the server, encrypted if it shall be.
@@ -157,6 +172,7 @@ async fn encrypt(tls: &TlsSetup, mut socket: TcpStream) -> Result<Box<dyn Io>, C
 async fn drive(
     mut connection: tokio_postgres::Connection<Wire, tokio_postgres::tls::NoTlsStream>,
     gone: CancellationToken,
+    _ended: DropGuard,
 ) {
     let driving = async {
         while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {

@@ -1,8 +1,12 @@
 //! One connection: work in transactions of its own making.
 //!
-//! Everything runs in an explicit transaction. It says whether it may write, and its timeout, and both end with it. One
+//! Work runs in an explicit transaction. It says whether it may write, and its timeout, and both end with it. One
 //! that only reads is rolled back in the end, so that not even a setting made by a function outlives it; the session
 //! itself is read-only by default, so that a statement whose BEGIN has failed could not write either.
+//!
+//! A single named statement that only reads needs none of that: its words are the operator's, its own implicit
+//! transaction is read-only by the session's default, which it cannot leave once it runs, and the gateway stops it at
+//! its deadline. (The server by itself would at `call_timeout_max`.) It costs the server a third of the work.
 //!
 //! A single statement and the transaction around it are sent together and cost one round trip, unless its result may
 //! have to be refused and what it wrote be undone.
@@ -94,6 +98,10 @@ impl Session {
         let mut output = Output::new(work.mode, work.caps);
         self.check_stopped()?;
         let running = self.one(&prepared, params, bound.kind, work.read_only, &mut output);
+        if work.read_only && !bound.ad_hoc && !prepared.leaves_traces {
+            running.await?;
+            return Ok(output.finish(false));
+        }
         let no_refusal = work.mode == RunMode::Execute && prepared.columns.is_empty();
         if work.read_only || no_refusal {
             let (begun, ran, ended) = tokio::join!(

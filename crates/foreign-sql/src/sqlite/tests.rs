@@ -24,6 +24,7 @@ fn engine() -> SqliteEngine {
             idle_timeout: second,
             lifetime: second,
             statements_max: 2,
+            pipelined: 1,
         },
         limits: SqlLimits {
             call_timeout: second,
@@ -49,6 +50,7 @@ fn work(text: &str, mode: RunMode, read_only: bool) -> Arc<Work> {
         // As if the gate had taken it for harmless.
         statements: vec![Bound { text: text.into(), params: Vec::new(), kind: Kind::Reads, ad_hoc: true }],
         read_only,
+        pipelined: false,
         caps: Caps { rows: 100, response_bytes: 1 << 20, cell_bytes: 1 << 20 },
         deadline: Instant::now() + Duration::from_secs(30),
     })

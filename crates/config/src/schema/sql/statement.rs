@@ -1,8 +1,9 @@
 //! `statements` of a SQL resource: SQL that grants name.
 
-use agw_sql_statements::{Dialect, Kind, check};
+use agw_sql_statements::{Kind, check};
 
 use crate::reader::{Fields, Item};
+use crate::schema::sql::SqlType;
 use crate::snapshot::{SqlCache, SqlStatement};
 use crate::tree::Value;
 use crate::units::{Bounds, HOUR, MS, SECOND};
@@ -18,21 +19,22 @@ pub(crate) const CACHE_ENTRIES: Bounds = Bounds::count(1, 10_000, 10_000_000);
 const TEXT_BYTES_MAX: usize = 64 * 1024;
 
 /// A mapping, or the text alone.
-pub(super) fn lower(item: &Item<'_>, dialect: Dialect) -> SqlStatement {
+pub(super) fn lower(item: &Item<'_>, sql_type: SqlType) -> SqlStatement {
     if let Value::Text(_) = item.node.value {
-        let (text, kind) = text(item, dialect);
+        let (text, kind) = text(item, sql_type);
         return SqlStatement { text, read_only: reads(kind), pipelined: false, cache: None };
     }
     let nothing = SqlStatement { text: String::new(), read_only: true, pipelined: false, cache: None };
     let Some(fields) = item.fields(&FIELDS) else { return nothing };
     let (text, kind) = match fields.required("text", "SELECT ...") {
-        Some(item) => text(&item, dialect),
+        Some(item) => text(&item, sql_type),
         None => (String::new(), None),
     };
+    let read_only = read_only(&fields, kind);
     let statement = SqlStatement {
         text,
-        read_only: read_only(&fields, kind),
-        pipelined: fields.boolean("pipelined", false),
+        read_only,
+        pipelined: pipelined(&fields, sql_type, read_only),
         cache: cache(&fields),
     };
     check_built(&fields, &statement);
@@ -41,23 +43,20 @@ pub(super) fn lower(item: &Item<'_>, dialect: Dialect) -> SqlStatement {
 
 /// What the document may say before there is code for it is refused here, and nowhere else.
 fn check_built(fields: &Fields<'_>, statement: &SqlStatement) {
-    if let (true, Some(item)) = (statement.pipelined, fields.optional("pipelined")) {
-        item.problem("this version of the gateway has no pipelined connections yet", "Remove the field");
-    }
     if let (true, Some(item)) = (statement.cache.is_some(), fields.optional("cache")) {
         item.problem("this version of the gateway has no cache of results yet", "Remove the field");
     }
 }
 
 /// The statement and its kind, if it may run at all.
-fn text(item: &Item<'_>, dialect: Dialect) -> (String, Option<Kind>) {
+fn text(item: &Item<'_>, sql_type: SqlType) -> (String, Option<Kind>) {
     let Some(text) = item.text() else { return (String::new(), None) };
     if text.len() > TEXT_BYTES_MAX {
         let message = format!("the statement has {} bytes", text.len());
         item.problem(message, format!("Write {TEXT_BYTES_MAX} at most"));
         return (String::new(), None);
     }
-    match check(text, dialect) {
+    match check(text, sql_type.dialect()) {
         Ok(kind) => (text.to_owned(), Some(kind)),
         Err(refusal) => {
             item.problem(refusal.to_string(), "Write one statement that passes; the reference has the rules");
@@ -78,6 +77,19 @@ fn read_only(fields: &Fields<'_>, kind: Option<Kind>) -> bool {
     let said = item.boolean().unwrap_or(reads);
     if said && !reads {
         item.problem("the statement writes", "Write read_only: false, or remove the field");
+    }
+    said
+}
+
+/// One statement that waits for a lock, or writes, would hold up all behind it.
+fn pipelined(fields: &Fields<'_>, sql_type: SqlType, read_only: bool) -> bool {
+    let said = fields.boolean("pipelined", false);
+    if let (true, Some(item)) = (said, fields.optional("pipelined")) {
+        if sql_type != SqlType::Postgres {
+            item.problem("only Postgres has pipelined connections", "Remove the field");
+        } else if !read_only {
+            item.problem("only a statement that reads can be pipelined", "Remove the field");
+        }
     }
     said
 }
