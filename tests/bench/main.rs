@@ -19,6 +19,7 @@ mod report;
 mod results;
 mod rounds;
 mod server;
+mod sql;
 mod subjects;
 mod upstream;
 mod verdict;
@@ -35,10 +36,11 @@ use attempts::Attempts;
 use generator::plan::Plan;
 use latency::Latency;
 use machine::Machine;
-use options::{Options, Part};
+use options::Options;
 use report::{Format, report};
 use results::{Results, Settings};
 use rounds::{KEYS, Stage};
+use sql::SqlResults;
 use subjects::{SUBJECTS, Subject};
 
 fn main() -> Result<()> {
@@ -102,6 +104,7 @@ fn measure(options: &Options) -> Result<Results> {
         measured: Vec::new(),
         invalid: Vec::new(),
         latency: None,
+        sql: None,
         verdicts: Vec::new(),
     };
     // Not in the middle of a round.
@@ -110,7 +113,7 @@ fn measure(options: &Options) -> Result<Results> {
     let mut stage = Stage::new(upstream::start(options.upstream)?, options.warmup, options.duration);
     let mut attempts = Attempts::default();
     let Settings { rounds, connections, .. } = results.settings.clone();
-    if options.part != Part::RedisLatency {
+    if options.measures_load() {
         for round in 1..=rounds {
             for &connections in &connections {
                 eprintln!("{connections} connections, round {round} of {rounds}");
@@ -124,6 +127,9 @@ fn measure(options: &Options) -> Result<Results> {
         let peak = peak.map(|spread| spread.median);
         results.latency = Some(Latency::measure(&mut stage, &mut attempts, peak, connections, rounds)?);
     }
+    if options.measures_sql() {
+        results.sql = Some(SqlResults::measure(&mut stage, &mut attempts, rounds)?);
+    }
     results.invalid = attempts.invalid;
     Ok(results)
 }
@@ -136,7 +142,7 @@ fn settings(options: &Options) -> Settings {
             connections.push(number);
         }
     }
-    if options.part == Part::RedisLatency {
+    if !options.measures_load() {
         connections.truncate(1);
     }
     Settings {

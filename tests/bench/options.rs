@@ -55,12 +55,14 @@ pub(crate) struct Options {
 /// What to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Part {
-    /// Both of the others
+    /// All of the others
     All,
     /// Requests per second, CPU, memory
     Load,
     /// What a Redis check adds over redis-rs, at half of peak load
     RedisLatency,
+    /// Lookups in SQL databases from a plugin, beside the drivers alone
+    Sql,
 }
 
 /// Who answers behind the subjects.
@@ -80,7 +82,7 @@ impl Options {
     /// # Errors
     /// When a name is wrong, nothing is left, or a program that is needed is not there.
     pub(crate) fn subjects(&self) -> Result<(Vec<Subject>, Vec<Subject>)> {
-        let named: Vec<Subject> = if self.part == Part::RedisLatency {
+        let named: Vec<Subject> = if !self.measures_load() {
             Vec::new()
         } else if self.only.is_empty() {
             SUBJECTS.to_vec()
@@ -95,7 +97,7 @@ impl Options {
         let (left_out, wanted): (Vec<_>, Vec<_>) = named
             .into_iter()
             .partition(|subject| subject.peer.is_some_and(|peer| self.without.contains(&peer)));
-        if wanted.is_empty() && self.part != Part::RedisLatency {
+        if wanted.is_empty() && self.measures_load() {
             bail!("no subject is left; --list shows them");
         }
         for peer in self.peers(&wanted) {
@@ -115,11 +117,25 @@ impl Options {
         peers
     }
 
+    /// Whether subjects are loaded.
+    pub(crate) fn measures_load(&self) -> bool {
+        matches!(self.part, Part::All | Part::Load)
+    }
+
+    /// Whether lookups are to be measured. They belong to no subject.
+    pub(crate) fn measures_sql(&self) -> bool {
+        match self.part {
+            Part::Sql => true,
+            Part::Load | Part::RedisLatency => false,
+            Part::All => self.only.is_empty(),
+        }
+    }
+
     /// Whether the latency of a Redis check is to be measured.
     pub(crate) fn measures_latency(&self) -> bool {
         match self.part {
             Part::RedisLatency => true,
-            Part::Load => false,
+            Part::Load | Part::Sql => false,
             Part::All => self.only.is_empty() || self.only.iter().any(|name| name == "agw-rate-limit"),
         }
     }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::commands;
 use crate::latency::{Latency, METHOD, Quantiles, Round};
 use crate::results::{Results, Spread};
+use crate::sql::{self, SqlResults};
 use crate::subjects::SUBJECTS;
 use crate::verdict::Verdict;
 
@@ -40,6 +41,11 @@ pub(crate) fn report(results: &Results, format: Format) -> String {
         text.push_str(&heading(&title, format));
         text.push_str(&latency_table(latency).text(format));
         text.push_str(&format!("\n{METHOD}\n"));
+    }
+    if let Some(sql) = &results.sql {
+        text.push_str(&heading("Lookups by primary key", format));
+        text.push_str(&lookups_table(sql).text(format));
+        text.push_str(&format!("\n{}\n", sql::METHOD));
     }
     text.push_str(&heading("Targets", format));
     text.push_str(&verdict_table(&results.verdicts).text(format));
@@ -153,6 +159,25 @@ fn latency_table(latency: &Latency) -> Table {
         table.row([name.to_owned(), with_range(spread(|q| q.p50), 0), with_range(spread(|q| q.p99), 0)]);
     }
     table.row(["added over direct".to_owned(), String::new(), with_range(latency.added_p99_us(), 0)]);
+    table
+}
+
+fn lookups_table(sql: &SqlResults) -> Table {
+    let mut table = Table::default();
+    table.row(["database", "clients", "from", "lookups/s", "p50 us", "p99 us"]);
+    for (database, clients) in sql.ways() {
+        for from_plugin in [false, true] {
+            let way = (database.as_str(), from_plugin, clients);
+            table.row([
+                database.clone(),
+                clients.to_string(),
+                if from_plugin { "a plugin" } else { "the driver" }.to_owned(),
+                with_range(sql.spread(way, |one| one.per_second), 0),
+                with_range(sql.spread(way, |one| one.p50_us), 0),
+                with_range(sql.spread(way, |one| one.p99_us), 0),
+            ]);
+        }
+    }
     table
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::latency::Latency;
 use crate::machine::Machine;
+use crate::sql::SqlResults;
 use crate::verdict::Verdict;
 
 /// Everything that a run found out.
@@ -22,6 +23,8 @@ pub(crate) struct Results {
     /// Rounds that were thrown away.
     pub(crate) invalid: Vec<Invalid>,
     pub(crate) latency: Option<Latency>,
+    #[serde(default)]
+    pub(crate) sql: Option<SqlResults>,
     pub(crate) verdicts: Vec<Verdict>,
 }
 
@@ -166,6 +169,7 @@ pub(crate) mod sample {
             measured,
             invalid: Vec::new(),
             latency: None,
+            sql: None,
             verdicts: Vec::new(),
         }
     }

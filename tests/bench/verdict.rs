@@ -5,12 +5,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::results::{Measured, Results, Spread};
+use crate::sql::SqlResults;
 use crate::subjects::CHAIN;
 
 /// One target with its figure.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Verdict {
-    /// (a) to (e).
+    /// (a) to (g).
     pub(crate) target: char,
     pub(crate) what: String,
     /// At so many connections, if it depends on them.
@@ -48,6 +49,8 @@ pub(crate) enum Outcome {
 
 /// p99 of what a check adds over redis-rs.
 const ADDED_US_MAX: f64 = 500.0;
+/// Throughput is stated for so many.
+const LOOKUP_CLIENTS: usize = 64;
 
 /// All verdicts over a run.
 pub(crate) fn judge(results: &Results) -> Vec<Verdict> {
@@ -59,7 +62,23 @@ pub(crate) fn judge(results: &Results) -> Vec<Verdict> {
     let added = results.latency.as_ref().and_then(|latency| latency.added_p99_us());
     let what = "p99 that a Redis check adds over redis-rs at half of peak load".to_owned();
     verdicts.push(Verdict::new('e', what, None, added, Bound::AtMost(ADDED_US_MAX), Unit::Microseconds));
+    verdicts.extend(results.sql.iter().flat_map(lookups));
     verdicts.sort_by_key(|verdict| verdict.target);
+    verdicts
+}
+
+/// What the lookups in databases have to keep.
+fn lookups(sql: &SqlResults) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    for (database, clients) in sql.ways().into_iter().filter(|(_, clients)| *clients == LOOKUP_CLIENTS) {
+        let value = sql.throughput(&database, clients);
+        let what = format!("lookups/s, {database}, a plugin / the driver");
+        verdicts.push(Verdict::new('f', what, Some(clients), value, Bound::AtLeast(0.6), Unit::Times));
+    }
+    let what = "CPU per request, a lookup out of the cache / none".to_owned();
+    verdicts.push(Verdict::new('g', what, Some(64), sql.cached_cpu(), Bound::AtMost(1.1), Unit::Times));
+    let what = "requests/s, a lookup out of the cache / none".to_owned();
+    verdicts.push(Verdict::new('g', what, Some(64), sql.cached_rate(), Bound::AtLeast(0.9), Unit::Times));
     verdicts
 }
 
