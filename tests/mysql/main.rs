@@ -5,6 +5,7 @@
 mod cursors;
 mod deadlines;
 mod errors;
+mod hostile;
 mod injection;
 mod login;
 mod read_only;

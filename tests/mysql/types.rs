@@ -164,6 +164,28 @@ async fn cells_that_no_column_comes_as_are_bound_as_what_they_are() {
 }
 
 #[tokio::test]
+async fn a_placeholder_by_itself_comes_back_as_what_the_server_takes_it_for() {
+    let world = World::new(AD_HOC).await;
+    let plugin = world.plugin("p");
+    for (bound, comes) in [
+        (Cell::Null, "Null"),
+        (Cell::Bool(true), "Int(1)"),
+        (Cell::Int(-1), "Int(-1)"),
+        (Cell::Uint(u64::MAX), "Uint(18446744073709551615)"),
+        (Cell::Float(0.1), "Float(0.1)"),
+        (Cell::Decimal("1.50"), "Text(\"1.50\")"),
+        (Cell::Text("x"), "Text(\"x\")"),
+        (Cell::Bytes(b"\xff"), "Bytes([255])"),
+        (Cell::Date(0), "Timestamp(0)"),
+        (Cell::Time(-1), "Time(-1)"),
+        (Cell::TimestampTz(1), "Timestamp(1)"),
+        (Cell::Uuid([0; 16]), "Text(\"00000000-0000-0000-0000-000000000000\")"),
+    ] {
+        assert_eq!(plugin.value("SELECT ?", &[bound]).await, comes, "{bound:?}");
+    }
+}
+
+#[tokio::test]
 async fn every_byte_goes_there_and_back_and_large_values_do() {
     let world = World::new(&format!(
         "{AD_HOC}\nlimits: {{ request: 30MiB, response: 30MiB, cell: 30MiB, call_timeout: 20s }}"
@@ -179,6 +201,7 @@ async fn every_byte_goes_there_and_back_and_large_values_do() {
         assert_eq!(plugin.value("SELECT ?", &[Cell::Bytes(&all)]).await, show(Cell::Bytes(&all)));
     }
     // Over the server's own bound nothing is sent, and the connection lives.
+    world.all_given_back().await;
     let idle = world.backend.status().idle;
     let huge = vec![b'x'; 17 << 20];
     let error = plugin.query("SELECT LENGTH(?)", &[Cell::Bytes(&huge)]).await.unwrap_err();

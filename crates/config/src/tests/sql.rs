@@ -62,6 +62,23 @@ fn a_url_never_carries_credentials_and_is_never_shown() {
 }
 
 #[test]
+fn mysql_and_mariadb_are_one_type() {
+    for (url, port) in [("mysql://127.0.0.1/users", 3306), ("mariadb://[::1]:3307/users", 3307)] {
+        let statement = "statements: { a: 'SELECT `a;` FROM t WHERE b = ? # and no more' }\n";
+        let snapshot =
+            accept(&with_resource(&format!("name: r\ntype: mysql\nurl: '{url}'\n{GRANT}{statement}")));
+        let SqlEndpoint::Server(server) = &snapshot.sql_resources["r"].endpoint else { panic!("no server") };
+        assert_eq!((server.engine, server.port), (crate::SqlServerEngine::Mysql, port));
+    }
+    let found = of(&format!(
+        "type: mysql\nurl: mysql://127.0.0.1/users\n{GRANT}statements: {{ a: \"SELECT 1 /*! INTO OUTFILE 'x' */\" }}"
+    ));
+    assert!(found.len() == 1 && found[0].contains("one that MySQL executes"), "{found:#?}");
+    let found = of(&format!("type: mariadb\nurl: mariadb://127.0.0.1/users\n{GRANT}"));
+    assert!(found.iter().any(|line| line.starts_with(".type: ")), "{found:#?}");
+}
+
+#[test]
 fn tls_is_the_default_and_plaintext_to_another_machine_has_to_be_said() {
     let remote = "type: postgres\nurl: postgres://db.internal/users\n";
     let found = of(&format!("{remote}{GRANT}"));

@@ -123,12 +123,12 @@ pub(crate) fn refused(error: &Error, text: &str) -> Refused {
     Refused { message, position: position(&server.message, text) }
 }
 
-/// The server quotes the text from the place on: `near '...' at line 1`. If it stands there once, that is the place.
+/// The server quotes the text from the place on, up to its end or for some length: `near '...' at line 1`.
 fn position(message: &str, text: &str) -> Option<usize> {
     let (_, quoted) = message.split_once("near '")?;
     let (quoted, _) = quoted.rsplit_once("' at line ")?;
-    if quoted.is_empty() {
-        return Some(text.len());
+    if let Some(before) = text.strip_suffix(quoted) {
+        return Some(before.len());
     }
     let mut places = text.match_indices(quoted);
     let (at, _) = places.next()?;
@@ -215,7 +215,9 @@ mod tests {
     fn the_place_is_where_the_quoted_text_begins_if_that_is_certain() {
         let message = "You have an error in your SQL syntax; ... near 'FORM t' at line 1";
         assert_eq!(position(message, "SELECT a FORM t"), Some(9));
-        assert_eq!(position(message, "SELECT 'FORM t', FORM t"), None);
+        assert_eq!(position(message, "SELECT 'FORM t', FORM t"), Some(17));
+        assert_eq!(position(message, "SELECT a FORM t, b"), Some(9));
+        assert_eq!(position(message, "SELECT 'FORM t', FORM t, b"), None);
         assert_eq!(position("... near '' at line 1", "SELECT"), Some(6));
         assert_eq!(position("Table 'a.t' doesn't exist", "SELECT a FROM t"), None);
     }
