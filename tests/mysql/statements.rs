@@ -1,8 +1,8 @@
 use agw_foreign_sql::StartError;
 use agw_wire::Code;
-use agw_wire::sql::{Cell, Mode};
+use agw_wire::sql::{Call, Cell, Cells, Mode, Statement};
 
-use crate::world::{AD_HOC, World};
+use crate::world::{AD_HOC, World, cells};
 
 #[tokio::test]
 async fn a_statement_that_the_database_refuses_is_named_with_its_message_and_position() {
@@ -113,4 +113,38 @@ async fn a_batch_is_one_transaction() {
         "Int(2)"
     );
     assert_eq!(plugin.query("SELEC 1", &[]).await.unwrap_err().code, Code::Denied);
+}
+
+/// So many times the server has done this.
+fn count(world: &World, what: &str) -> u64 {
+    let line = world.direct(&format!("SHOW GLOBAL STATUS LIKE '{what}'"));
+    line.rsplit('|').next().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_named_statement_that_reads_or_writes_is_one_round_trip() {
+    let world = World::unstarted(
+        "pool: { max: 1 }\nstatements: { read: SELECT a FROM t WHERE a = ?, write: INSERT INTO t VALUES (?) }\n\
+         grants: [{ plugin: p, statements: [read], read_only: true }, { plugin: q, statements: [write], read_only: false }]",
+    );
+    world.direct("CREATE TABLE t (a int)");
+    world.backend.start().await.unwrap();
+    for (plugin, name, mode) in [("p", "read", Mode::Query), ("q", "write", Mode::Execute)] {
+        let plugin = world.plugin(plugin);
+        let call = async |at: i64| {
+            let params = cells(&[Cell::Int(at)]);
+            let statements = vec![Statement::named(name, Cells::new(&params))];
+            plugin.call(Call { mode, statements, ..Call::default() }).await.unwrap();
+            world.all_given_back().await;
+        };
+        call(0).await;
+        let counted = ["Com_stmt_execute", "Com_stmt_prepare", "Com_set_option", "Com_begin", "Com_commit"];
+        let before = counted.map(|what| count(&world, what));
+        for at in 0..20 {
+            call(at).await;
+        }
+        let after = counted.map(|what| count(&world, what));
+        let more: Vec<u64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
+        assert_eq!(more, [20, 0, 0, 0, 0], "{name}");
+    }
 }
