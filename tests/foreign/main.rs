@@ -3,6 +3,7 @@
 
 mod answers;
 mod ends;
+mod mysql;
 mod refusals;
 mod sql;
 mod world;
