@@ -1,6 +1,7 @@
 //! Each folder of `examples/` does what its README says, with its own configuration; and so do `agw quickstart` and
 //! `agw try`.
 
+mod api_key_auth;
 mod document;
 mod header_filter;
 mod quickstart;

@@ -1,0 +1,165 @@
+//! The plugin's configuration: JSON in, a checked [`Config`] out.
+
+use std::fmt;
+
+use agw_sdk::json::{self, Json};
+
+/// What the operator wants.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// The request header with the key, in lower case.
+    pub(crate) header: String,
+    /// The SQL resource.
+    pub(crate) resource: String,
+    /// The resource's statement that finds a key by its hash.
+    pub(crate) statement: String,
+    /// The request header that tells the upstream who it is.
+    pub(crate) user_header: String,
+    /// The request header that tells the upstream the user's tier.
+    pub(crate) tier_header: String,
+    /// What happens when the database gives no answer.
+    pub(crate) on_error: OnError,
+}
+
+/// What happens to a request whose key cannot be looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnError {
+    /// It goes on without a user.
+    Open,
+    /// It is answered with 503.
+    Closed,
+}
+
+/// What is wrong with the configuration, and where.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    field: String,
+    what: String,
+}
+
+impl Config {
+    /// Reads the configuration; an empty one is all defaults.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Config, Problem> {
+        let bytes = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes };
+        let json = json::parse(bytes).map_err(|error| problem("", format!("not JSON: {error}")))?;
+        let Json::Object(fields) = json else {
+            return Err(problem("", "write an object, such as {\"header\": \"x-api-key\"}"));
+        };
+        let mut fields = Fields(fields);
+        let config = Config {
+            header: fields.header("header", "x-api-key")?,
+            resource: fields.text("resource", "users")?,
+            statement: fields.text("statement", "find_api_key")?,
+            user_header: fields.header("user_header", "x-user-id")?,
+            tier_header: fields.header("tier_header", "x-user-tier")?,
+            on_error: match fields.text("on_error", "closed")?.as_str() {
+                "open" => OnError::Open,
+                "closed" => OnError::Closed,
+                _ => return Err(problem("on_error", "write open or closed")),
+            },
+        };
+        match fields.0.first() {
+            Some((unknown, _)) => Err(problem(unknown, "there is no such field")),
+            None => config.with_headers_apart(),
+        }
+    }
+
+    /// One header cannot say two things.
+    fn with_headers_apart(self) -> Result<Config, Problem> {
+        if self.user_header == self.header {
+            return Err(problem("user_header", "this is the header with the key"));
+        }
+        if self.tier_header == self.header || self.tier_header == self.user_header {
+            return Err(problem("tier_header", "this header says something else already"));
+        }
+        Ok(self)
+    }
+}
+
+/// The fields that nobody has asked for yet.
+struct Fields(Vec<(String, Json)>);
+
+impl Fields {
+    fn text(&mut self, name: &str, default: &str) -> Result<String, Problem> {
+        let Some(at) = self.0.iter().position(|(found, _)| found == name) else { return Ok(default.into()) };
+        match self.0.remove(at).1 {
+            Json::String(text) if !text.is_empty() => Ok(text),
+            _ => Err(problem(name, "write a text that is not empty")),
+        }
+    }
+
+    /// The characters of a header's name (RFC 9110, 5.6.2), in lower case.
+    fn header(&mut self, name: &str, default: &str) -> Result<String, Problem> {
+        let header = self.text(name, default)?;
+        let belongs = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if header.bytes().all(belongs) {
+            Ok(header.to_ascii_lowercase())
+        } else {
+            Err(problem(name, "this is not a name that a header can have"))
+        }
+    }
+}
+
+fn problem(field: &str, what: impl Into<String>) -> Problem {
+    Problem { field: field.into(), what: what.into() }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("configuration: ")?;
+        if !self.field.is_empty() {
+            f.write_str(&self.field)?;
+            f.write_str(": ")?;
+        }
+        f.write_str(&self.what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_mistake_is_named_with_its_field() {
+        let cases = [
+            ("{", "configuration: not JSON"),
+            ("5", "configuration: write an object"),
+            (r#"{"header": "x y"}"#, "configuration: header: this is not a name"),
+            (r#"{"header": ":path"}"#, "configuration: header: this is not a name"),
+            (r#"{"user_header": ""}"#, "configuration: user_header: write a text"),
+            (
+                r#"{"user_header": "X-Api-Key"}"#,
+                "configuration: user_header: this is the header with the key",
+            ),
+            (
+                r#"{"tier_header": "x-user-id"}"#,
+                "configuration: tier_header: this header says something else",
+            ),
+            (r#"{"statement": 5}"#, "configuration: statement: write a text"),
+            (r#"{"on_error": "maybe"}"#, "configuration: on_error: write open or closed"),
+            (r#"{"heder": "a"}"#, "configuration: heder: there is no such field"),
+        ];
+        for (json, expected) in cases {
+            let problem = Config::parse(json.as_bytes()).unwrap_err().to_string();
+            assert!(problem.starts_with(expected), "{json}: {problem}");
+        }
+        assert!(Config::parse(b"\xff").is_err());
+    }
+
+    #[test]
+    fn nothing_means_the_defaults_and_every_field_is_read() {
+        let defaults = Config::parse(b" ").unwrap();
+        assert_eq!((defaults.header.as_str(), defaults.on_error), ("x-api-key", OnError::Closed));
+        let json = br#"{"header": "X-Key", "resource": "r", "statement": "s", "user_header": "X-User",
+            "tier_header": "X-Tier", "on_error": "open"}"#;
+        let expected = Config {
+            header: "x-key".into(),
+            resource: "r".into(),
+            statement: "s".into(),
+            user_header: "x-user".into(),
+            tier_header: "x-tier".into(),
+            on_error: OnError::Open,
+        };
+        assert_eq!(Config::parse(json), Ok(expected));
+    }
+}

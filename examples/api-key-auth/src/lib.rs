@@ -1,0 +1,7 @@
+#![doc = include_str!("../README.md")]
+
+mod answer;
+mod config;
+mod filter;
+mod key;
+mod user;
