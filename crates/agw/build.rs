@@ -1,8 +1,8 @@
-//! Builds the `rate-limit` example for wasm, to be embedded: `quickstart` needs no file beside the binary.
+//! Builds the examples of `quickstart` for wasm, to be embedded: it needs no file beside the binary.
 //!
-//! The result is `$OUT_DIR/rate_limit.wasm`. The nested cargo works in a target folder of its own under `OUT_DIR`, so
-//! it never waits for the lock that the outer one holds, and it runs again only when the example, what it is made
-//! of, the lock file or the profile changed.
+//! The results are `$OUT_DIR/rate_limit.wasm` and `$OUT_DIR/api_key_auth.wasm`. The nested cargo works in a target
+//! folder of its own under `OUT_DIR`, so it never waits for the lock that the outer one holds, and it runs again only
+//! when an example, what it is made of, the lock file or the profile changed.
 
 use std::env;
 use std::ffi::OsString;
@@ -11,11 +11,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 const TARGET: &str = "wasm32-wasip1";
-const PACKAGE: &str = "rate-limit";
-const MODULE: &str = "rate_limit.wasm";
+/// Packages, and the modules that cargo makes of them.
+const EXAMPLES: [(&str, &str); 2] =
+    [("rate-limit", "rate_limit.wasm"), ("api-key-auth", "api_key_auth.wasm")];
 
-/// What the module is made of, from the workspace's root.
-const SOURCES: [&str; 13] = [
+/// What the modules are made of, from the workspace's root.
+const SOURCES: [&str; 16] = [
+    "examples/api-key-auth/Cargo.toml",
+    "examples/api-key-auth/README.md",
+    "examples/api-key-auth/src",
     "examples/rate-limit/Cargo.toml",
     "examples/rate-limit/README.md",
     "examples/rate-limit/src",
@@ -72,17 +76,18 @@ fn build() -> Result<(), String> {
     let out = variable("OUT_DIR")?;
     let folder = out.join("guest");
     let mut cargo = Command::new(variable("CARGO")?);
-    cargo.current_dir(&workspace).args(["build", "--locked", "--package", PACKAGE]);
+    cargo.current_dir(&workspace).args(["build", "--locked"]);
+    EXAMPLES.iter().for_each(|(package, _)| {
+        cargo.args(["--package", package]);
+    });
     cargo.args(["--target", TARGET, "--profile", "guest", "--target-dir"]).arg(&folder);
     clear_environment(&mut cargo);
     let status = cargo.status().map_err(|error| format!("cargo could not be started: {error}"))?;
     if !status.success() {
-        return Err(format!(
-            "package {PACKAGE} could not be built for {TARGET}; cargo's own message is above"
-        ));
+        return Err(format!("the examples could not be built for {TARGET}; cargo's own message is above"));
     }
-    let module = folder.join(TARGET).join("guest").join(MODULE);
-    copy_if_changed(&module, &out.join(MODULE))
+    let made = folder.join(TARGET).join("guest");
+    EXAMPLES.iter().try_for_each(|(_, module)| copy_if_changed(&made.join(module), &out.join(module)))
 }
 
 fn variable(name: &str) -> Result<PathBuf, String> {

@@ -2,7 +2,7 @@ use std::fs;
 use std::path::Path;
 
 use agw_tests::gateway::output;
-use agw_tests::{Client, Gateway, RedisOptions, RedisServer, Script, Upstream};
+use agw_tests::{Client, Gateway, Postgres, RedisOptions, RedisServer, Reply, Script, Upstream, cargo};
 use anyhow::{Context, Result};
 
 const ON_FREE_PORTS: [&str; 5] = ["quickstart", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
@@ -32,12 +32,18 @@ async fn assert_limited(gateway: &Gateway) -> Result<()> {
 fn bad_options_are_one_clear_line_that_shows_no_password() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let secret = format!("redis://user:{PASSWORD}@127.0.0.1:1");
-    let cases: [(&[&str], &str); 8] = [
+    let sql = format!("postgres://user:{PASSWORD}@127.0.0.1:1/app");
+    let cases: [(&[&str], &str); 13] = [
         (&["--redis", &secret], "--redis: the URL carries credentials"),
         (&["--redis", "rediss://127.0.0.1:1"], "--redis: TLS needs an authority"),
         (&["--redis", "http://127.0.0.1:1"], "--redis: write redis://host:port/database"),
         (&["--redis", "redis://127.0.0.1:99999"], "url"),
         (&["--redis", "redis://127.0.0.1:1", "--redis-password-file", "nowhere"], "nowhere"),
+        (&["--sql", &sql], "--sql: before the @ stands more than a user's name"),
+        (&["--sql", "http://127.0.0.1:1"], "--sql: write postgres://user@host:port/database"),
+        (&["--sql", "postgres://127.0.0.1:1"], "the database's name is missing"),
+        (&["--sql", "postgres://db.example.com/app"], "nothing says whom to trust"),
+        (&["--sql", "postgres://127.0.0.1:1/app", "--sql-password-file", "nowhere"], "nowhere"),
         (&["--upstream", "https://127.0.0.1:1"], "--upstream: TLS to the upstream"),
         (&["--upstream", &secret], "--upstream: the URL carries credentials"),
         (&["--key-prefix", "a\nb"], "key_prefix"),
@@ -74,6 +80,67 @@ async fn the_first_command_limits_and_says_how_to_try_it() -> Result<()> {
     Ok(())
 }
 
+async fn account(gateway: &Gateway, headers: &[(&str, &str)]) -> Result<Reply> {
+    Client::new(gateway.address()?).get_with("/account/hello", headers).await
+}
+
+/// Who has a key is told to the upstream, and nobody else passes.
+async fn assert_keys(gateway: &Gateway, keys: &[(&str, &str, &str)]) -> Result<()> {
+    assert_eq!(account(gateway, &[]).await?.status, 401);
+    let made_up = [("x-api-key", "made-up"), ("x-user-id", "1"), ("x-user-tier", "pro")];
+    assert_eq!(account(gateway, &made_up).await?.status, 401);
+    for (key, user, tier) in keys {
+        let reply = account(gateway, &[("x-api-key", key), ("x-user-tier", "root")]).await?;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        let echo = reply.json()?;
+        assert_eq!(
+            (&echo["headers"]["x-user-id"], &echo["headers"]["x-user-tier"]),
+            (&(*user).into(), &(*tier).into())
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn keys_are_known_without_a_server() -> Result<()> {
+    let gateway = quickstart(&[])?;
+    assert_keys(&gateway, &[("demo-free", "1", "free"), ("demo-pro", "2", "pro")]).await?;
+    let line = format!("curl -i -H 'x-api-key: demo-pro' 'http://{}/account/hello'", gateway.address()?);
+    gateway.wait_for_output("the line to try", |said| said.contains(&line)).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn keys_are_looked_up_in_postgres() -> Result<()> {
+    let postgres = Postgres::start()?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("secret");
+    fs::write(&file, Postgres::PASSWORD)?;
+    let url = format!("postgres://agw@127.0.0.1:{}/postgres", postgres.port());
+    let options = ["--sql", &url, "--sql-password-file", file.to_str().context("UTF-8")?];
+    let args = [&ON_FREE_PORTS[..], &options].concat();
+    let said = output(folder.path(), &args)?;
+    let text = String::from_utf8_lossy(&said.stderr);
+    assert!(
+        !said.status.success() && text.contains("api_keys"),
+        "the table is not there, and not made: {text}"
+    );
+    assert_eq!(postgres.sql("SELECT to_regclass('api_keys')")?, "");
+
+    let schema = fs::read_to_string(cargo::workspace().join("examples/api-key-auth/schema.sql"))?;
+    postgres.sql(&format!(
+        "{schema}; DELETE FROM api_keys WHERE tier = 'pro'; GRANT SELECT ON api_keys TO agw"
+    ))?;
+    let gateway = quickstart(&options)?;
+    assert_keys(&gateway, &[("demo-free", "1", "free")]).await?;
+    assert_eq!(account(&gateway, &[("x-api-key", "demo-pro")]).await?.status, 401, "the server's keys count");
+    postgres.sql("UPDATE api_keys SET tier = 'gold'")?;
+    assert_keys(&gateway, &[("demo-free", "1", "gold")]).await?;
+    assert!(!gateway.ask_admin("/v1/config")?.text().contains(Postgres::PASSWORD));
+    assert!(!gateway.output().contains(Postgres::PASSWORD));
+    Ok(())
+}
+
 #[tokio::test]
 async fn the_printed_configuration_runs_from_anywhere() -> Result<()> {
     let redis = RedisServer::start_with(RedisOptions {
@@ -91,8 +158,9 @@ async fn the_printed_configuration_runs_from_anywhere() -> Result<()> {
     let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection)?;
     assert!(keys.len() == 1 && keys[0].starts_with("quickstart:"), "{keys:?}");
 
-    let embedded = self::printed(folder.path(), &["--print-config"])?;
-    assert_limited(&Gateway::start(&embedded)?).await?;
+    let embedded = Gateway::start(&self::printed(folder.path(), &["--print-config"])?)?;
+    assert_limited(&embedded).await?;
+    assert_keys(&embedded, &[("demo-pro", "2", "pro")]).await?;
     Ok(())
 }
 

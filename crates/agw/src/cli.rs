@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// An API gateway whose plugins can use Redis.
+/// An API gateway whose plugins can use Redis and SQL.
 #[derive(Debug, Parser)]
 #[command(name = "agw", version, arg_required_else_help = true)]
 pub(crate) struct Cli {
@@ -22,7 +22,7 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Report every problem of a configuration document, and start nothing.
     Check(CheckArgs),
-    /// Serve a rate limit to try out: no files, no servers needed.
+    /// Serve a rate limit and API keys to try out: no files, no servers needed.
     Quickstart(QuickstartArgs),
     /// Serve requests through an existing proxy-wasm filter, such as one built for Envoy.
     Try(TryArgs),
@@ -78,6 +78,14 @@ pub(crate) struct QuickstartArgs {
     /// A file with the password for --redis.
     #[arg(long, value_name = "FILE", requires = "redis")]
     pub(crate) redis_password_file: Option<PathBuf>,
+    /// A database with the table api_keys, as postgres://user@host:port/database [default: one inside this process,
+    /// with the keys demo-free and demo-pro]
+    // A string on purpose, as --redis.
+    #[arg(long, value_name = "URL")]
+    pub(crate) sql: Option<String>,
+    /// A file with the password for --sql.
+    #[arg(long, value_name = "FILE", requires = "sql")]
+    pub(crate) sql_password_file: Option<PathBuf>,
     /// Where requests go, as http://host:port [default: an echo inside this process]
     #[arg(long, value_name = "URL")]
     pub(crate) upstream: Option<String>,
@@ -197,6 +205,7 @@ mod tests {
             "agw quickstart --window 0",
             "agw quickstart --window 31622401",
             "agw quickstart --redis-password-file x",
+            "agw quickstart --sql-password-file x",
             "agw quickstart --config x",
             "agw try",
             "agw try x --count 0",

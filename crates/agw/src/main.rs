@@ -86,7 +86,6 @@ fn quickstart(args: &QuickstartArgs) -> Result<ExitCode> {
         Ok(loaded) => loaded,
         Err(problems) => return refused(&problems),
     };
-    let limit = args.limit;
     let service = Service {
         snapshot: loaded.snapshot,
         serve: args.serve.clone(),
@@ -96,7 +95,7 @@ fn quickstart(args: &QuickstartArgs) -> Result<ExitCode> {
     service.run(|addresses| {
         let Some((_, listen)) = addresses.first() else { return Ok(()) };
         let mut out = io::stderr().lock();
-        writeln!(out, "\n{}\n", quickstart::curl_line(*listen, limit)).context("print the line to try")
+        writeln!(out, "\n{}\n", quickstart::curl_lines(*listen, args)).context("print the lines to try")
     })
 }
 

@@ -12,10 +12,13 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 
 /// Names of the embedded modules.
-pub(crate) const NAMES: [&str; 1] = ["rate-limit"];
+pub(crate) const NAMES: [&str; 2] = ["rate-limit", "api-key-auth"];
 
-/// The `rate-limit` example, built by `build.rs`.
-static RATE_LIMIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/rate_limit.wasm"));
+/// The examples of these names, built by `build.rs`.
+static EMBEDDED: [&[u8]; NAMES.len()] = [
+    include_bytes!(concat!(env!("OUT_DIR"), "/rate_limit.wasm")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/api_key_auth.wasm")),
+];
 
 /// More than any module may have; the host refuses earlier.
 const MODULE_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -30,8 +33,11 @@ const VMS_MAX: usize = 16_384;
 /// With the file's path and the system's reason.
 pub(crate) fn read(source: &ModuleSource) -> Result<Bytes> {
     match source {
-        ModuleSource::Builtin(name) if name == NAMES[0] => Ok(Bytes::from_static(RATE_LIMIT)),
-        ModuleSource::Builtin(name) => bail!("no module named {name:?} is embedded"),
+        ModuleSource::Builtin(name) => {
+            let embedded = NAMES.iter().zip(EMBEDDED).find(|(embedded, _)| *embedded == name);
+            let (_, bytes) = embedded.with_context(|| format!("no module named {name:?} is embedded"))?;
+            Ok(Bytes::from_static(bytes))
+        }
         ModuleSource::File(path) => {
             let size = std::fs::metadata(path).with_context(|| format!("read {}", path.display()))?.len();
             if size > MODULE_BYTES_MAX {

@@ -39,14 +39,71 @@ pub(crate) fn redis(url: &str, password_file: Option<&Path>) -> Result<String, B
     }
     let mut lines = format!("    url: {}\n", quoted(url));
     if let Some(file) = password_file {
-        lines.push_str(&format!("    password: {{ file: {} }}\n", quoted(&absolute(file)?)));
+        lines.push_str(&password("--redis-password-file", file)?);
     }
     Ok(lines)
 }
 
+/// A SQL database that `--sql` names.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Database {
+    /// The resource's `type`.
+    pub(crate) kind: &'static str,
+    /// The lines of the resource that say where it is and how to get in, each with its newline.
+    pub(crate) lines: String,
+}
+
+impl Database {
+    /// The placeholder of a statement's only parameter.
+    pub(crate) fn placeholder(&self) -> &'static str {
+        if self.kind == "postgres" { "$1" } else { "?" }
+    }
+}
+
+/// A URL's scheme says the type; a server's URL may name the user. What is behind that is the loader's to check.
+pub(crate) fn sql(url: &str, password_file: Option<&Path>) -> Result<Database, BadOption> {
+    let bad = |message| BadOption { option: "--sql", message };
+    if let Some(place) = url.strip_prefix("sqlite:") {
+        if password_file.is_some() {
+            return Err(bad("a SQLite database has no password; remove --sql-password-file"));
+        }
+        let url = match place.strip_prefix("//") {
+            Some(path) if !path.is_empty() => format!("sqlite://{}", absolute("--sql", Path::new(path))?),
+            _ => url.to_owned(),
+        };
+        return Ok(Database { kind: "sqlite", lines: format!("    url: {}\n", quoted(&url)) });
+    }
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    let kind = match scheme {
+        "postgres" | "postgresql" => "postgres",
+        "mysql" | "mariadb" => "mysql",
+        _ => return Err(bad("write postgres://user@host:port/database, mysql://..., or sqlite://PATH")),
+    };
+    let (user, place) = rest.rsplit_once('@').map_or((None, rest), |(user, place)| (Some(user), place));
+    let mut lines = format!("    url: {}\n", quoted(&format!("{scheme}://{place}")));
+    if let Some(user) = user {
+        if user.is_empty() || user.contains([':', '@', '/', '%']) {
+            return Err(bad(
+                "before the @ stands more than a user's name; remove the password, and name a file with \
+                            --sql-password-file",
+            ));
+        }
+        lines.push_str(&format!("    username: {}\n", quoted(user)));
+    }
+    if let Some(file) = password_file {
+        lines.push_str(&password("--sql-password-file", file)?);
+    }
+    Ok(Database { kind, lines })
+}
+
+/// The line of a resource that says where its password is.
+fn password(option: &'static str, file: &Path) -> Result<String, BadOption> {
+    Ok(format!("    password: {{ file: {} }}\n", quoted(&absolute(option, file)?)))
+}
+
 /// Absolute: the printed document may be stored anywhere.
-fn absolute(file: &Path) -> Result<String, BadOption> {
-    let bad = |message| BadOption { option: "--redis-password-file", message };
+fn absolute(option: &'static str, file: &Path) -> Result<String, BadOption> {
+    let bad = |message| BadOption { option, message };
     let path =
         std::path::absolute(file).map_err(|_| bad("the path cannot be made absolute; write it in full"))?;
     path.into_os_string().into_string().map_err(|_| bad("the path is not UTF-8; rename the file"))

@@ -3,20 +3,19 @@
 use std::net::SocketAddr;
 
 use crate::cli::QuickstartArgs;
-use crate::options::{self, BadOption, quoted};
+use crate::options::{self, BadOption, Database, quoted};
+
+/// The example's own, with the demo keys.
+const SCHEMA: &str = include_str!("../../../examples/api-key-auth/schema.sql");
 
 /// The document that these options stand for: what runs, and what `--print-config` prints.
 ///
 /// # Errors
 /// An option that makes no sense. Names and numbers that only look right are left to the loader, which knows better.
 pub(crate) fn document(args: &QuickstartArgs) -> Result<String, BadOption> {
-    let store = match &args.redis {
-        Some(url) => options::redis(url, args.redis_password_file.as_deref())?,
-        None => "    url: memory://quickstart\n".to_owned(),
-    };
     let upstream = options::upstream(args.upstream.as_deref())?;
     Ok(format!(
-        r#"# A rate limit to start from: `agw run --config FILE` serves it, `agw check --config FILE` checks it.
+        r#"# A rate limit and API keys to start from: `agw run --config FILE` serves it, `agw check --config FILE` checks it.
 version: 1
 
 listeners:
@@ -28,6 +27,10 @@ routes:
     match: {{ prefix: /limited/ }}
     cluster: upstream
     plugins: [rate-limit]
+  - name: account
+    match: {{ prefix: /account/ }}
+    cluster: upstream
+    plugins: [api-key-auth]
   - name: plain
     match: {{ prefix: /plain/ }}
     cluster: upstream
@@ -49,29 +52,83 @@ plugins:
       resource: limits
       # When the store gives no answer: open lets requests pass, closed answers 503.
       on_error: open
+  - name: api-key-auth
+    module: {{ builtin: api-key-auth }}
+    vm: {{ mode: shared }}
+    configuration:
+      header: x-api-key
+      resource: users
+      statement: find_api_key
+      # When the database gives no answer: closed answers 503, open lets requests pass without a user.
+      on_error: closed
 
 resources:
-  - name: limits
+{limits}{users}"#,
+        listen = quoted(&args.listen.to_string()),
+        limit = args.limit,
+        window = args.window,
+        limits = limits(args)?,
+        users = users(args)?,
+    ))
+}
+
+/// The resource where requests are counted.
+fn limits(args: &QuickstartArgs) -> Result<String, BadOption> {
+    let store = match &args.redis {
+        Some(url) => options::redis(url, args.redis_password_file.as_deref())?,
+        None => "    url: memory://quickstart\n".to_owned(),
+    };
+    Ok(format!(
+        "  - name: limits
     type: redis
 {store}    grants:
       - plugin: rate-limit
         commands: [set, incr, pttl]
-        key_prefix: {key_prefix}
-"#,
-        listen = quoted(&args.listen.to_string()),
-        limit = args.limit,
-        window = args.window,
-        key_prefix = quoted(&args.key_prefix),
+        key_prefix: {}
+",
+        quoted(&args.key_prefix)
     ))
 }
 
-/// The line to try, for the address that the listener really has.
-pub(crate) fn curl_line(listen: SocketAddr, limit: u64) -> String {
+/// The resource with the API keys.
+fn users(args: &QuickstartArgs) -> Result<String, BadOption> {
+    let database = match &args.sql {
+        Some(url) => options::sql(url, args.sql_password_file.as_deref())?,
+        None => embedded(),
+    };
+    Ok(format!(
+        "  - name: users
+    type: {}
+{}    statements:
+      find_api_key: SELECT user_id, tier FROM api_keys WHERE key_hash = {}
+    grants:
+      - plugin: api-key-auth
+        statements: [find_api_key]
+        read_only: true
+",
+        database.kind,
+        database.lines,
+        database.placeholder()
+    ))
+}
+
+/// A database inside the process, with its table and the demo keys.
+fn embedded() -> Database {
+    let schema: String =
+        SCHEMA.lines().map(|line| format!("        {line}").trim_end().to_owned() + "\n").collect();
+    let lines = format!("    url: \"sqlite::memory:\"\n    schema:\n      source: |\n{schema}");
+    Database { kind: "sqlite", lines }
+}
+
+/// The lines to try, for the address that the listener really has.
+pub(crate) fn curl_lines(listen: SocketAddr, args: &QuickstartArgs) -> String {
     let reachable = options::reachable(listen);
     // A loop only shows something if it is short.
-    let tries = limit.saturating_add(1).min(20);
+    let tries = args.limit.saturating_add(1).min(20);
+    let key = if args.sql.is_some() { "KEY" } else { "demo-pro" };
     format!(
-        "for i in $(seq {tries}); do curl -i -H 'x-api-key: me' 'http://{reachable}/limited/hello'; echo; done"
+        "for i in $(seq {tries}); do curl -i -H 'x-api-key: me' 'http://{reachable}/limited/hello'; echo; done\n\
+         curl -i -H 'x-api-key: {key}' 'http://{reachable}/account/hello'"
     )
 }
 
@@ -79,7 +136,10 @@ pub(crate) fn curl_line(listen: SocketAddr, limit: u64) -> String {
 mod tests {
     use std::path::Path;
 
-    use agw_config::{ClusterTarget, GrantedCommands, Loaded, ModuleSource, PathMatch, RedisAddress, VmMode};
+    use agw_config::{
+        ClusterTarget, GrantedCommands, Loaded, ModuleSource, PathMatch, RedisAddress, SqlEndpoint,
+        SqlServerEngine, VmMode,
+    };
     use clap::Parser;
     use serde_json::Value;
 
@@ -97,7 +157,7 @@ mod tests {
 
     fn load(options: &[&str]) -> Result<Loaded, String> {
         let text = document(&args(options)).map_err(|error| error.to_string())?;
-        let machine = Machine { builtin_modules: &["rate-limit"] };
+        let machine = Machine { builtin_modules: &crate::modules::NAMES };
         load_text(&text, "quickstart", Path::new(""), &machine)
             .map_err(|found| found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     }
@@ -113,12 +173,20 @@ mod tests {
             ["--redis", "redis://h?password=hunter2"],
             ["--upstream", "http://u:hunter2@h"],
             ["--upstream", "https://hunter2"],
+            ["--sql", "postgres://u:hunter2@h/d"],
+            ["--sql", "postgres://u:hunt@er2@hunter2/d"],
+            ["--sql", "postgres://h/d?password=hunter2"],
+            ["--sql", "postgres://u@h:hunter2/d"],
+            ["--sql", "hunter2"],
+            ["--sql", "hunter2://h/d"],
         ] {
             let error = load(&options).expect_err("it is refused");
             assert!(!error.contains("hunter2"), "{error}");
         }
         let error = load(&["--redis", "redis://u:p@h"]).expect_err("it is refused");
         assert!(error.contains("--redis-password-file"), "{error}");
+        let error = load(&["--sql", "postgres://u:p@h/d"]).expect_err("it is refused");
+        assert!(error.contains("--sql-password-file"), "{error}");
     }
 
     #[test]
@@ -152,7 +220,12 @@ mod tests {
         let paths: Vec<_> =
             snapshot.routes.iter().map(|route| (&route.matching.path, route.plugins.len())).collect();
         let prefix = |path: &str| PathMatch::Prefix(path.to_owned());
-        assert_eq!(paths, [(&prefix("/limited/"), 1), (&prefix("/plain/"), 0)]);
+        assert_eq!(paths, [(&prefix("/limited/"), 1), (&prefix("/account/"), 1), (&prefix("/plain/"), 0)]);
+        let users = &snapshot.sql_resources["users"];
+        let SqlEndpoint::Sqlite(sqlite) = &users.endpoint else { panic!("{:?}", users.endpoint) };
+        assert_eq!((&sqlite.path, sqlite.schema.as_deref()), (&None, Some(SCHEMA)));
+        let grant = &users.grants["api-key-auth"];
+        assert!(grant.read_only && !grant.ad_hoc, "{grant:?}");
         let commands = ["set", "incr", "pttl"].map(str::to_owned).to_vec();
         assert_eq!(
             snapshot.resources["limits"].grants["rate-limit"].commands,
@@ -201,6 +274,32 @@ mod tests {
     }
 
     #[test]
+    fn a_server_has_the_users_in_place_of_the_embedded_database() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let secret = folder.path().join("secret");
+        std::fs::write(&secret, "hunter2\n").expect("it is written");
+        let secret = secret.to_str().expect("UTF-8");
+        let url = "postgres://a\"b@127.0.0.1:7001/app";
+        let snapshot = load(&["--sql", url, "--sql-password-file", secret]).expect("it loads").snapshot;
+        let users = &snapshot.sql_resources["users"];
+        let SqlEndpoint::Server(server) = &users.endpoint else { panic!("{:?}", users.endpoint) };
+        assert_eq!(
+            (server.engine, server.port, server.database.as_str()),
+            (SqlServerEngine::Postgres, 7001, "app")
+        );
+        assert_eq!(server.username.as_deref(), Some("a\"b"));
+        assert_eq!(server.password.as_ref().map(|secret| secret.expose()), Some(b"hunter2".as_slice()));
+        assert!(users.statements["find_api_key"].text.ends_with("= $1"), "{:?}", users.statements);
+
+        let elsewhere =
+            load(&["--sql", "postgres://u@db.example.com/app"]).expect_err("nothing says whom to trust");
+        assert!(elsewhere.contains("leaves this machine"), "{elsewhere}");
+        let error =
+            load(&["--sql", "sqlite::memory:", "--sql-password-file", secret]).expect_err("it is refused");
+        assert!(error.contains("no password"), "{error}");
+    }
+
+    #[test]
     fn an_upstream_without_a_port_has_port_80() {
         for (url, endpoint) in
             [("http://h", "h:80"), ("http://[::1]", "[::1]:80"), ("h:81", "h:81"), ("h", "h:80")]
@@ -216,8 +315,11 @@ mod tests {
 
     #[test]
     fn the_curl_line_names_an_address_that_can_be_reached() {
-        let line = curl_line("0.0.0.0:8080".parse().expect("an address"), 5);
-        assert!(line.contains("seq 6") && line.contains("'http://127.0.0.1:8080/limited/hello'"), "{line}");
-        assert!(curl_line("[::]:1".parse().expect("an address"), u64::MAX).contains("http://[::1]:1/"));
+        let lines = |listen: &str, options| curl_lines(listen.parse().expect("an address"), &args(options));
+        let said = lines("0.0.0.0:8080", &[]);
+        assert!(said.contains("seq 6") && said.contains("'http://127.0.0.1:8080/limited/hello'"), "{said}");
+        assert!(said.contains("x-api-key: demo-pro' 'http://127.0.0.1:8080/account/hello'"), "{said}");
+        let said = lines("[::]:1", &["--limit", "999999999999999", "--sql", "postgres://h/d"]);
+        assert!(said.contains("http://[::1]:1/") && !said.contains("demo-pro"), "{said}");
     }
 }
