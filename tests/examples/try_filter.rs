@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use agw_tests::gateway::output;
-use agw_tests::{Client, Gateway, RedisServer, Script, Upstream, guest};
+use agw_tests::{Client, Gateway, Postgres, RedisServer, Script, Upstream, guest};
 use anyhow::{Context, Result};
 
 const ON_FREE_PORTS: [&str; 5] = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--workers=1"];
@@ -166,5 +166,40 @@ async fn a_filter_that_counts_in_redis_does_so() -> Result<()> {
     let keys: i64 = redis::cmd("DBSIZE").query(&mut redis.connection()?)?;
     assert_eq!(keys, 1);
     assert!(gateway.output().contains("exclusive: "), "{}", gateway.output());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_filter_that_uses_sql_does_so() -> Result<()> {
+    let postgres = Postgres::start()?;
+    let folder = tempfile::tempdir()?;
+    let password = folder.path().join("password");
+    std::fs::write(&password, Postgres::PASSWORD)?;
+    let server = format!("postgres://agw@127.0.0.1:{}/postgres", postgres.port());
+    let file = folder.path().join("made.db");
+    std::fs::write(&file, "")?;
+    let file = format!("sqlite://{}", path(&file)?);
+    let databases: [&[&str]; 3] = [
+        &["--sql", &server, "--sql-password-file", path(&password)?],
+        &["--sql", &file],
+        &["--sql", "sqlite::memory:"],
+    ];
+    for options in databases {
+        let gateway = try_filter(&guest("foreign-raw")?, options)?;
+        let mut client = Client::new(gateway.address()?);
+        let made = client.get("/blocking/try-sql-make").await?.text();
+        assert_eq!(made.trim_end(), "sql []", "{options:?}");
+        for rows in 1..=2 {
+            let said = client.get("/blocking/try-sql-add").await?.text();
+            assert!(
+                said.contains("affected 1") && said.contains(&format!("(int {rows})")),
+                "{options:?}: {said}"
+            );
+        }
+        let said = gateway.output();
+        assert!(said.contains("exclusive: ") && said.contains("the resource \"sql\""), "{said}");
+        assert!(!said.contains(Postgres::PASSWORD), "{said}");
+    }
+    assert_eq!(postgres.sql("SELECT count(*) FROM made")?, "2");
     Ok(())
 }

@@ -136,6 +136,13 @@ pub(crate) struct TryArgs {
     /// A file with the password for --redis.
     #[arg(long, value_name = "FILE", requires = "redis")]
     pub(crate) redis_password_file: Option<PathBuf>,
+    /// A SQL database that the filter may use without restriction as the resource `sql`:
+    /// postgres://user@host:port/database, sqlite://PATH
+    #[arg(long, value_name = "URL")]
+    pub(crate) sql: Option<String>,
+    /// A file with the password for --sql.
+    #[arg(long, value_name = "FILE", requires = "sql")]
+    pub(crate) sql_password_file: Option<PathBuf>,
     /// Print the configuration that this would run, ready for `agw run --config FILE`, and exit.
     #[arg(long)]
     pub(crate) print_config: bool,
@@ -212,6 +219,7 @@ mod tests {
             "agw try x --count 65",
             "agw try x --plugin-config a --plugin-config-file b",
             "agw try x --redis-password-file y",
+            "agw try x --sql-password-file y",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

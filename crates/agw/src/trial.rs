@@ -89,13 +89,13 @@ plugins:
         ))
     }
 
+    /// Granted whole, which is for trying out.
     fn resources(&self, args: &TryArgs) -> Result<String> {
-        let Some(url) = &args.redis else { return Ok(String::new()) };
-        let store = options::redis(url, args.redis_password_file.as_deref())?;
-        Ok(format!(
-            "
-resources:
-  - name: redis
+        let mut resources = String::new();
+        if let Some(url) = &args.redis {
+            let store = options::redis(url, args.redis_password_file.as_deref())?;
+            resources.push_str(&format!(
+                "  - name: redis
     type: redis
 {store}    grants:
       # Whole: for trying out. A gateway in earnest names commands and a prefix.
@@ -103,8 +103,24 @@ resources:
         commands: all_safe
         key_prefix: \"\"
 ",
-            self.name
-        ))
+                self.name
+            ));
+        }
+        if let Some(url) = &args.sql {
+            let database = options::sql(url, args.sql_password_file.as_deref())?;
+            resources.push_str(&format!(
+                "  - name: sql
+    type: {}
+{}    grants:
+      # Whole: for trying out. A gateway in earnest names statements.
+      - plugin: {}
+        ad_hoc: true
+        read_only: false
+",
+                database.kind, database.lines, self.name
+            ));
+        }
+        if resources.is_empty() { Ok(resources) } else { Ok(format!("\nresources:\n{resources}")) }
     }
 
     /// Says what the module is, what it needs, and how it will run.

@@ -39,19 +39,19 @@ fn abi(markers: &[String]) -> String {
 
 fn foreign(trial: &Trial, snapshot: &Snapshot) -> String {
     let calls = trial.facts.hostcalls.iter().any(|name| name == "proxy_call_foreign_function");
-    match (calls, snapshot.resources.is_empty()) {
-        (false, true) => "it calls no foreign functions".to_owned(),
-        (false, false) => "it calls no foreign functions, so --redis is of no use to it".to_owned(),
-        (true, true) => {
-            "it calls some, by names that only a call tells; AGW has agw_redis, but there is nothing \
-                         behind it without --redis"
-                .to_owned()
-        }
-        (true, false) => {
-            "it calls some, by names that only a call tells; AGW has agw_redis, with the resource \"redis\""
-                .to_owned()
-        }
+    let (redis, sql) = (!snapshot.resources.is_empty(), !snapshot.sql_resources.is_empty());
+    if !calls {
+        let useless = if redis || sql { ", so a resource is of no use to it" } else { "" };
+        return format!("it calls no foreign functions{useless}");
     }
+    let behind = |name: &str, there: bool| {
+        if there { format!("the resource \"{name}\"") } else { format!("nothing behind it without --{name}") }
+    };
+    format!(
+        "it calls some, by names that only a call tells; AGW has agw_redis, with {}, and agw_sql, with {}",
+        behind("redis", redis),
+        behind("sql", sql)
+    )
 }
 
 fn runs(trial: &Trial, snapshot: &Snapshot, count: u64) -> String {

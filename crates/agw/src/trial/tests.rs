@@ -1,4 +1,4 @@
-use agw_config::{ClusterTarget, GrantedCommands, RedisAddress, VmMode};
+use agw_config::{ClusterTarget, GrantedCommands, RedisAddress, SqlEndpoint, VmMode};
 use clap::Parser;
 
 use super::*;
@@ -54,7 +54,11 @@ fn a_configuration_that_is_no_text_or_not_there_is_refused() {
 
 #[test]
 fn credentials_are_refused_and_never_shown() {
-    for options in [["--redis", "redis://u:hunter2@h"], ["--upstream", "http://u:hunter2@h"]] {
+    for options in [
+        ["--redis", "redis://u:hunter2@h"],
+        ["--sql", "postgres://u:hunter2@h/d"],
+        ["--upstream", "http://u:hunter2@h"],
+    ] {
         let error = trial("f.wasm", &options).expect_err("it is refused");
         assert!(!format!("{error:#}").contains("hunter2"), "{error:#}");
     }
@@ -85,6 +89,24 @@ fn redis_is_granted_whole() {
 }
 
 #[test]
+fn sql_is_granted_whole_beside_redis() {
+    let options = ["--sql", "postgres://me@127.0.0.1:7001/app", "--redis", "redis://127.0.0.1"];
+    let (snapshot, report) = trial("f.wasm", &options).expect("it loads");
+    let resource = &snapshot.sql_resources["sql"];
+    let SqlEndpoint::Server(server) = &resource.endpoint else { panic!("{:?}", resource.endpoint) };
+    assert_eq!((server.username.as_deref(), server.database.as_str()), (Some("me"), "app"));
+    let grant = &resource.grants["f"];
+    assert!(grant.ad_hoc && !grant.read_only, "{grant:?}");
+    assert_eq!(snapshot.plugins["f"].vm.mode, VmMode::Exclusive);
+    assert!(snapshot.resources.contains_key("redis"));
+    assert!(report.contains("resource \"redis\"") && report.contains("resource \"sql\""), "{report}");
+
+    let (snapshot, report) = trial("f.wasm", &["--sql", "sqlite::memory:"]).expect("it loads");
+    assert_eq!(snapshot.plugins["f"].vm.mode, VmMode::Exclusive);
+    assert!(report.contains("without --redis") && !report.contains("without --sql"), "{report}");
+}
+
+#[test]
 fn the_report_says_what_the_module_is_and_what_it_lacks() {
     let (_, report) = trial("f.wasm", &["--count", "2"]).expect("it loads");
     let (_, rest) = report.split_once('\n').expect("lines");
@@ -94,8 +116,8 @@ fn the_report_says_what_the_module_is_and_what_it_lacks() {
   hostcalls     proxy_log, proxy_call_foreign_function, proxy_http_call
   WASI          fd_write
   other imports js.eval
-  foreign       it calls some, by names that only a call tells; AGW has agw_redis, but there is nothing behind
-                it without --redis
+  foreign       it calls some, by names that only a call tells; AGW has agw_redis, with nothing behind it
+                without --redis, and agw_sql, with nothing behind it without --sql
   not in AGW    proxy_http_call
                 these are linked, and each call of one fails; a module may import what it never calls
   runs          2 times in a row; shared: the requests of a worker share one VM, as in Envoy

@@ -57,6 +57,16 @@ pub(crate) fn calls(scenario: &str, callback: bool, key: &[u8]) -> Option<Vec<Ca
             bytes(&mut payload, &[0x82, 0x01], b"\x0a\x05\x0a\x03GET");
             vec![Call { function: "agw_sql", payload }]
         }
+        // Of `agw try`, which calls its resource so.
+        "try-sql-make" => {
+            let make = text("CREATE TABLE made (n INTEGER)", Vec::new());
+            vec![call_of("sql", EXECUTE, &[make], 0, 0, callback)]
+        }
+        "try-sql-add" => {
+            let add = text("INSERT INTO made VALUES (7)", Vec::new());
+            let count = text("SELECT count(*) AS n FROM made", Vec::new());
+            vec![call_of("sql", BATCH, &[add, count], 0, 0, callback)]
+        }
         // A cell with a tag that nobody has defined.
         "sql-broken" => one(QUERY, text("SELECT ?1", vec![99])),
         _ => return None,
@@ -69,6 +79,17 @@ pub(crate) fn go_on(cursor: u32, closes: bool, callback: bool) -> Call {
 }
 
 fn call(mode: u8, statements: &[Statement<'_>], cursor: u32, page_rows: u32, callback: bool) -> Call {
+    call_of("db", mode, statements, cursor, page_rows, callback)
+}
+
+fn call_of(
+    resource: &str,
+    mode: u8,
+    statements: &[Statement<'_>],
+    cursor: u32,
+    page_rows: u32,
+    callback: bool,
+) -> Call {
     let mut sql = Vec::new();
     let mut number = |tag: u8, value: u32| {
         if value != 0 {
@@ -90,7 +111,7 @@ fn call(mode: u8, statements: &[Statement<'_>], cursor: u32, page_rows: u32, cal
         }
         bytes(&mut sql, &[0x12], &inner);
     }
-    let mut payload = head("db", callback);
+    let mut payload = head(resource, callback);
     bytes(&mut payload, &[0x8a, 0x01], &sql);
     Call { function: "agw_sql", payload }
 }
