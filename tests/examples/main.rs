@@ -7,4 +7,5 @@ mod header_filter;
 mod quickstart;
 mod rate_limit;
 mod session;
+mod tier_routing;
 mod try_filter;
