@@ -2,6 +2,7 @@
 //! `agw try`.
 
 mod api_key_auth;
+mod audit;
 mod document;
 mod header_filter;
 mod quickstart;
