@@ -108,15 +108,17 @@ async fn nobody_passes_without_a_key_that_is_known() -> Result<()> {
 
 #[tokio::test]
 async fn the_upstream_is_told_who_it_is_and_believes_no_client() -> Result<()> {
-    let world = World::start(&[])?;
-    let forged =
-        [("x-user-id", "99"), ("x-user-tier", "root"), ("x-user-tier", "too"), PRO, ("x-other", "stays")];
-    assert_eq!(world.get(&forged).await?.status, 200);
-    assert_eq!(world.told()?, some("2", "pro"));
-    assert_eq!(world.upstream.last()?.headers["x-other"], "stays");
-    assert_eq!(world.get(&[("x-api-key", "demo-free")]).await?.text(), "hello");
-    assert_eq!(world.told()?, some("1", "free"));
-    assert_eq!(world.counted("api_key_auth_accepted_total")?, 2.0);
+    for changes in [&[][..], &[("vm: { mode: shared }", "vm: { mode: exclusive }")]] {
+        let world = World::start(changes)?;
+        let forged =
+            [("x-user-id", "99"), ("x-user-tier", "root"), ("x-user-tier", "too"), PRO, ("x-other", "stays")];
+        assert_eq!(world.get(&forged).await?.status, 200);
+        assert_eq!(world.told()?, some("2", "pro"));
+        assert_eq!(world.upstream.last()?.headers["x-other"], "stays");
+        assert_eq!(world.get(&[("x-api-key", "demo-free")]).await?.text(), "hello");
+        assert_eq!(world.told()?, some("1", "free"));
+        assert_eq!(world.counted("api_key_auth_accepted_total")?, 2.0);
+    }
     Ok(())
 }
 

@@ -144,11 +144,49 @@ async fn no_row_is_lost_or_doubled_when_the_process_ends_under_load() -> Result<
 
 #[tokio::test]
 async fn a_few_rows_go_out_when_the_process_ends() -> Result<()> {
-    let mut world = World::start(&[("interval_ms: 1000", "interval_ms: 60000")])?;
-    world.get("/few", 7).await?;
-    assert_eq!(world.rows()?, 0, "a batch is not full, and the tick is far away");
-    assert!(world.terminate()?.success());
-    assert_eq!(world.rows()?, 7);
+    let rarely = ("interval_ms: 1000", "interval_ms: 60000");
+    for changes in [&[rarely][..], &[rarely, ("vm: { mode: shared }", "vm: { mode: exclusive }")]] {
+        let mut world = World::start(changes)?;
+        world.get("/few", 7).await?;
+        assert_eq!(world.rows()?, 0, "a batch is not full, and the tick is far away");
+        assert!(world.terminate()?.success());
+        assert_eq!(world.rows()?, 7, "{changes:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn rows_go_out_if_the_database_comes_back_while_the_process_ends() -> Result<()> {
+    let postgres = Postgres::start()?;
+    let proxy = FaultProxy::start(format!("127.0.0.1:{}", postgres.port()))?;
+    let port = proxy.address().port();
+    let mut world = World::on(postgres, port, &[("interval_ms: 1000", "interval_ms: 60000")])?;
+    proxy.set(Mode::Refuse)?;
+    world.get("/late", 3).await?;
+    world.gateway.process().signal(Signal::TERM)?;
+    world.gateway.wait_for_output("that rows may be lost", |said| said.contains("will be lost")).await?;
+    proxy.set(Mode::Pass)?;
+    assert!(world.gateway.process().wait(ENDS_WITHIN)?.success());
+    assert_eq!(world.rows()?, 3);
+    Ok(())
+}
+
+#[tokio::test]
+async fn it_runs_on_sqlite_as_it_stands() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("audit.db");
+    let gateway = Document::of("audit")?
+        .with("schema.sql", &schema().display().to_string())?
+        .with("sqlite://audit.db", &format!("sqlite://{}", file.display()))?
+        .start()?;
+    let report = Load::new(gateway.address()?, "/load", 4).run(333)?;
+    assert_eq!(report.count(200), 333);
+    let written = |metrics: &agw_tests::Metrics| {
+        let labels = [("plugin", "audit"), ("name", "audit_written_total")];
+        metrics.value("agw_plugin_counter_total", &labels) == Some(333.0)
+    };
+    gateway.wait_for_metrics("333 rows", written).await?;
+    assert!(file.exists());
     Ok(())
 }
 

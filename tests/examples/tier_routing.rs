@@ -58,22 +58,24 @@ async fn bad_configurations_are_refused_by_the_fields_name() -> Result<()> {
 
 #[tokio::test]
 async fn the_tier_in_the_database_chooses_the_cluster_and_no_header_of_the_clients_does() -> Result<()> {
-    let world = World::start(&[])?;
     let forged = ("x-user-tier", "pro");
-    for (headers, cluster) in [
-        (&[("x-user-id", "alice")][..], "fast"),
-        (&[("x-user-id", "alice"), ("x-user-tier", "free")], "fast"),
-        (&[("x-user-id", "bob")], "slow"),
-        (&[("x-user-id", "bob"), forged], "slow"),
-        (&[("x-user-id", "nobody"), forged], "slow"),
-        (&[("x-user-id", "' OR tier = 'pro"), forged], "slow"),
-        (&[("x-user-id", ""), forged], "slow"),
-        (&[forged, forged], "slow"),
-        (&[], "slow"),
-    ] {
-        assert_eq!(world.answered(headers).await?, cluster, "{headers:?}");
+    for changes in [&[][..], &[("vm: { mode: shared }", "vm: { mode: exclusive }")]] {
+        let world = World::start(changes)?;
+        for (headers, cluster) in [
+            (&[("x-user-id", "alice")][..], "fast"),
+            (&[("x-user-id", "alice"), ("x-user-tier", "free")], "fast"),
+            (&[("x-user-id", "bob")], "slow"),
+            (&[("x-user-id", "bob"), forged], "slow"),
+            (&[("x-user-id", "nobody"), forged], "slow"),
+            (&[("x-user-id", "' OR tier = 'pro"), forged], "slow"),
+            (&[("x-user-id", ""), forged], "slow"),
+            (&[forged, forged], "slow"),
+            (&[], "slow"),
+        ] {
+            assert_eq!(world.answered(headers).await?, cluster, "{headers:?}");
+        }
+        assert_eq!(world.fast.last()?.headers["x-user-tier"], "pro", "the upstream is told as well");
     }
-    assert_eq!(world.fast.last()?.headers["x-user-tier"], "pro", "the upstream is told as well");
     Ok(())
 }
 
