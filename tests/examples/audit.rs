@@ -2,7 +2,7 @@ use std::fs;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use agw_tests::{Client, FaultProxy, Gateway, Load, Mode, Postgres, cargo};
+use agw_tests::{Client, FaultProxy, Gateway, Load, Mariadb, Mode, Postgres, cargo};
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
@@ -281,5 +281,28 @@ async fn a_database_that_is_gone_does_not_hold_the_end() -> Result<()> {
     assert!(status.success(), "{status}");
     let said = world.gateway.output();
     assert!(said.contains("rows are not written, and will be lost if that lasts"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn it_runs_on_mariadb_and_loses_nothing_at_the_end() -> Result<()> {
+    let mariadb = Mariadb::start()?;
+    mariadb.sql(&fs::read_to_string(schema())?)?;
+    let secret = tempfile::NamedTempFile::new()?;
+    fs::write(secret.path(), Mariadb::PASSWORD)?;
+    let resource = format!(
+        "type: mysql\n    url: mysql://127.0.0.1:{}/app\n    username: agw\n    password: {{ file: \"{}\" }}",
+        mariadb.port(),
+        secret.path().display()
+    );
+    let mut gateway = Document::of("audit")?
+        .with("type: sqlite\n    url: sqlite://audit.db\n    schema: { file: schema.sql }", &resource)?
+        .with("ON CONFLICT (id) DO NOTHING", "ON DUPLICATE KEY UPDATE id = id")?
+        .with("interval_ms: 1000", "interval_ms: 60000")?
+        .start()?;
+    let report = Load::new(gateway.address()?, "/load", 4).run(333)?;
+    assert_eq!(report.count(200), 333);
+    assert!(gateway.terminate(ENDS_WITHIN)?.success());
+    assert_eq!(mariadb.sql("SELECT count(*), count(DISTINCT id) FROM audit_log")?, "333|333");
     Ok(())
 }

@@ -2,7 +2,9 @@ use std::fs;
 use std::path::Path;
 
 use agw_tests::gateway::output;
-use agw_tests::{Client, Gateway, Postgres, RedisOptions, RedisServer, Reply, Script, Upstream, cargo};
+use agw_tests::{
+    Client, Gateway, Mariadb, Postgres, RedisOptions, RedisServer, Reply, Script, Upstream, cargo,
+};
 use anyhow::{Context, Result};
 
 const ON_FREE_PORTS: [&str; 5] = ["quickstart", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
@@ -138,6 +140,29 @@ async fn keys_are_looked_up_in_postgres() -> Result<()> {
     assert_keys(&gateway, &[("demo-free", "1", "gold")]).await?;
     assert!(!gateway.ask_admin("/v1/config")?.text().contains(Postgres::PASSWORD));
     assert!(!gateway.output().contains(Postgres::PASSWORD));
+    Ok(())
+}
+
+#[tokio::test]
+async fn keys_are_looked_up_in_mariadb() -> Result<()> {
+    let mariadb = Mariadb::start()?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("secret");
+    fs::write(&file, Mariadb::PASSWORD)?;
+    for scheme in ["mysql", "mariadb"] {
+        let url = format!("{scheme}://agw@127.0.0.1:{}/app", mariadb.port());
+        let options = ["--sql", &url, "--sql-password-file", file.to_str().context("UTF-8")?];
+        if scheme == "mysql" {
+            let said = output(folder.path(), &[&ON_FREE_PORTS[..], &options].concat())?;
+            let text = String::from_utf8_lossy(&said.stderr);
+            assert!(!said.status.success() && text.contains("api_keys"), "there is no table: {text}");
+        }
+        let schema = fs::read_to_string(cargo::workspace().join("examples/api-key-auth/schema.sql"))?;
+        mariadb.sql(&format!("{schema}; UPDATE api_keys SET tier = 'gold' WHERE tier = 'pro'"))?;
+        let gateway = quickstart(&options)?;
+        assert_keys(&gateway, &[("demo-free", "1", "free"), ("demo-pro", "2", "gold")]).await?;
+        assert!(!gateway.output().contains(Mariadb::PASSWORD));
+    }
     Ok(())
 }
 
