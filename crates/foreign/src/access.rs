@@ -11,7 +11,7 @@ use agw_wire::{CallError, Code, DecodeError, Request, Response, Style};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::backend::{CallSite, ContextKey, GrantedResource};
+use crate::backend::{CallSite, ContextKey, GrantedResource, Reply};
 use crate::call::{Call, Grant, PluginGate};
 use crate::resource::{Resource, timed_out_in_queue};
 
@@ -50,6 +50,14 @@ pub struct Access {
     gate: Arc<PluginGate>,
     /// Function name to granted resources by name. A function without any is still a function.
     functions: BTreeMap<String, BTreeMap<String, Arc<Grant>>>,
+}
+
+/// A call whose checks are done.
+enum Started {
+    /// It is on its way.
+    Call(Call),
+    /// What it comes to is known already.
+    Known(Result<Reply, CallError>),
 }
 
 /// Builds an [`Access`].
@@ -92,7 +100,8 @@ impl Access {
         };
         let started = Instant::now();
         match self.start(grant, &request, payload.len(), site, started) {
-            Ok(call) => Dispatch::Call { style, future: Box::pin(call.run()) },
+            Ok(Started::Call(call)) => Dispatch::Call { style, future: Box::pin(call.run()) },
+            Ok(Started::Known(outcome)) => known(style, grant.end(&self.gate, started, &outcome)),
             Err(error) => {
                 grant.record(&self.gate, started, Some(error.code));
                 answer(style, error)
@@ -107,7 +116,7 @@ impl Access {
         payload_bytes: usize,
         site: CallSite,
         started: Instant,
-    ) -> Result<Call, CallError> {
+    ) -> Result<Started, CallError> {
         let resource = &grant.resource;
         let max = resource.policy().request_bytes_max;
         if payload_bytes > max {
@@ -119,9 +128,12 @@ impl Access {
         if deadline <= started {
             return Err(timed_out_in_queue());
         }
+        if let Some(outcome) = grant.granted.known(request, &site) {
+            return Ok(Started::Known(outcome));
+        }
         let backend = grant.granted.start(request, &site, deadline)?;
         let (gate, grant) = (Arc::clone(&self.gate), Arc::clone(grant));
-        Ok(Call { gate, grant, backend, cancel: site.cancel, started, deadline })
+        Ok(Started::Call(Call { gate, grant, backend, cancel: site.cancel, started, deadline }))
     }
 
     /// The context is gone: what it still holds (leases) goes back.
@@ -145,6 +157,14 @@ impl Access {
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Access").field("plugin", &self.gate.plugin).finish_non_exhaustive()
+    }
+}
+
+/// A caller who asked for a callback gets one.
+fn known(style: Style, bytes: Vec<u8>) -> Dispatch {
+    match style {
+        Style::Blocking => Dispatch::Answer { style, bytes },
+        Style::Callback => Dispatch::Call { style, future: Box::pin(std::future::ready(bytes)) },
     }
 }
 

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use agw_wire::{CallError, Request};
+use agw_wire::{Answer, CallError, Request, Response};
 use bytes::Bytes;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +48,14 @@ pub type BackendFuture = Pin<Box<dyn Future<Output = Result<Reply, CallError>> +
 
 /// One resource, as one plugin may use it. Made once for each grant; shared by every VM of the plugin.
 pub trait GrantedResource: Send + Sync {
+    /// What the call comes to, if that is known without asking the server (it is in a cache). Asked before
+    /// [`GrantedResource::start`], which is then left out. Such a call waits for nothing: it takes no place, and an open
+    /// breaker does not hold it up. Must not block.
+    fn known(&self, request: &Request<'_>, site: &CallSite) -> Option<Result<Reply, CallError>> {
+        let _ = (request, site);
+        None
+    }
+
     /// Checks the call against the grant and starts it. The checks are done before this returns; nothing is sent
     /// before the future is polled.
     ///
@@ -76,6 +84,15 @@ impl Reply {
     /// An encoded [`agw_wire::sql::Reply`].
     pub fn sql(bytes: impl Into<Bytes>) -> Self {
         Reply { body: ReplyBody::Sql(bytes.into()), lease: 0 }
+    }
+
+    /// The bytes of its [`Response`].
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let answer = match &self.body {
+            ReplyBody::Resp(bytes) => Answer::Resp(bytes),
+            ReplyBody::Sql(bytes) => Answer::Sql(bytes),
+        };
+        Response { answer, lease: self.lease }.encode()
     }
 
     /// The answer's bytes, whatever they are.

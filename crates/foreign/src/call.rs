@@ -3,12 +3,12 @@
 use std::sync::{Arc, OnceLock};
 
 use agw_telemetry::{Histogram, Metrics, OperationLabels};
-use agw_wire::{Answer, CallError, Code, Response};
+use agw_wire::{CallError, Code, Response};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::{BackendFuture, GrantedResource, Reply, ReplyBody};
+use crate::backend::{BackendFuture, GrantedResource, Reply};
 use crate::breaker::{self, BreakerState};
 use crate::resource::{Resource, overloaded, timed_out_in_queue};
 
@@ -45,6 +45,20 @@ impl Grant {
         Grant { resource, granted, seconds: Default::default() }
     }
 
+    /// Records the end of a call that began at `started`, and gives the bytes of its [`Response`].
+    pub(crate) fn end(
+        &self,
+        gate: &PluginGate,
+        started: Instant,
+        outcome: &Result<Reply, CallError>,
+    ) -> Vec<u8> {
+        self.record(gate, started, outcome.as_ref().err().map(|error| error.code));
+        match outcome {
+            Ok(reply) => reply.encode(),
+            Err(error) => Response::from(error.clone()).encode(),
+        }
+    }
+
     /// Records the end of a call that began at `started`.
     pub(crate) fn record(&self, gate: &PluginGate, started: Instant, error: Option<Code>) {
         let outcome = error.map_or("ok", Code::as_str);
@@ -74,16 +88,7 @@ impl Call {
     /// breaker and the metrics do not hear of the call.
     pub(crate) async fn run(mut self) -> Vec<u8> {
         let outcome = self.execute().await;
-        self.grant.record(&self.gate, self.started, outcome.as_ref().err().map(|error| error.code));
-        match outcome {
-            Ok(Reply { body: ReplyBody::Resp(bytes), lease }) => {
-                Response { answer: Answer::Resp(&bytes), lease }.encode()
-            }
-            Ok(Reply { body: ReplyBody::Sql(bytes), lease }) => {
-                Response { answer: Answer::Sql(&bytes), lease }.encode()
-            }
-            Err(error) => Response::from(error).encode(),
-        }
+        self.grant.end(&self.gate, self.started, &outcome)
     }
 
     async fn execute(&mut self) -> Result<Reply, CallError> {

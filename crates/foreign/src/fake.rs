@@ -18,6 +18,8 @@ type Answer = oneshot::Sender<Result<Reply, CallError>>;
 pub(crate) struct Fake {
     /// Refuses every call with this.
     pub(crate) refuse: Mutex<Option<CallError>>,
+    /// Known for every call.
+    pub(crate) known: Mutex<Option<Result<Reply, CallError>>>,
     /// Answers every call at once with this.
     pub(crate) at_once: Mutex<Option<Result<(), Code>>>,
     /// Calls that wait for an answer, in the order in which they reached the backend.
@@ -45,6 +47,10 @@ pub(crate) fn reply() -> Reply {
 pub(crate) struct Shared(pub(crate) Arc<Fake>);
 
 impl GrantedResource for Shared {
+    fn known(&self, _: &Request<'_>, _: &CallSite) -> Option<Result<Reply, CallError>> {
+        self.0.known.lock().clone()
+    }
+
     fn start(&self, _: &Request<'_>, _: &CallSite, deadline: Instant) -> Result<BackendFuture, CallError> {
         let fake = Arc::clone(&self.0);
         fake.started.fetch_add(1, Ordering::SeqCst);
