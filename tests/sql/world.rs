@@ -137,7 +137,7 @@ impl World {
 
     pub(crate) fn plugin(&self, name: &str) -> Plugin {
         let grant = self.resource.grants.get(name).expect("it is granted");
-        let granted = self.backend.grant(grant);
+        let granted = self.backend.grant(name, grant, &self.metrics);
         let access = Access::builder(name, 10_000, Arc::clone(&self.metrics));
         let access = access.grant(AGW_SQL, Arc::clone(&self.gate), granted).build();
         Plugin { access, context: 1, deadline_ms: 0 }

@@ -89,7 +89,7 @@ impl Resources {
         let grant = |access: AccessBuilder, (name, attached): (&String, &Attached)| {
             let (function, granted) = match &attached.backend {
                 Backend::Redis(backend) => (AGW_REDIS, redis_grant(snapshot, name, backend, plugin)?),
-                Backend::Sql(backend) => (AGW_SQL, sql_grant(snapshot, name, backend, plugin)),
+                Backend::Sql(backend) => (AGW_SQL, sql_grant(snapshot, name, backend, plugin, metrics)),
             };
             anyhow::Ok(match granted {
                 Some(granted) => access.grant(function, attached.gate.clone(), granted),
@@ -157,9 +157,10 @@ fn sql_grant(
     name: &str,
     backend: &Arc<SqlBackend>,
     plugin: &Plugin,
+    metrics: &Metrics,
 ) -> Option<Arc<dyn GrantedResource>> {
     let resource = snapshot.sql_resources.get(name)?;
-    Some(backend.grant(resource.grants.get(&plugin.name)?))
+    Some(backend.grant(&plugin.name, resource.grants.get(&plugin.name)?, metrics))
 }
 
 fn sql_kind(endpoint: &SqlEndpoint) -> &'static str {

@@ -11,6 +11,7 @@ use agw_telemetry::{Gauge, Metrics, PoolLabels};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::cache::{Caches, Counters};
 use crate::calls;
 use crate::cursors::{CURSOR_IDLE_MAX, Cursors};
 use crate::engine::{Caps, Engine};
@@ -125,7 +126,12 @@ impl SqlBackend {
     }
 
     /// What one plugin may do with it. The configuration has checked the grant.
-    pub fn grant(self: &Arc<Self>, grant: &SqlGrant) -> Arc<dyn GrantedResource> {
+    pub fn grant(
+        self: &Arc<Self>,
+        plugin: &str,
+        grant: &SqlGrant,
+        metrics: &Metrics,
+    ) -> Arc<dyn GrantedResource> {
         let (pool, limits) = (self.resource.pool, &self.resource.limits);
         let share = (pool.max * grant.share_percent as usize).div_ceil(100);
         let granted = |name: &String| Some((name.clone(), self.statements.get(name)?.clone()));
@@ -145,7 +151,19 @@ impl SqlBackend {
         self.cursors.lock().push(Arc::clone(&cursors));
         let lines =
             Lines { own: self.pool.queue.line(share), shared: self.pool.lane.line(grant.share_percent) };
-        Arc::new(SqlGranted::new(Arc::clone(&self.pool), lines, policy, cursors, Arc::clone(self)))
+        let pool = Arc::clone(&self.pool);
+        let caches = self.caches(plugin, grant, share, metrics);
+        let call_timeout = limits.call_timeout;
+        Arc::new(SqlGranted::new(pool, lines, policy, cursors, caches, call_timeout, Arc::clone(self)))
+    }
+
+    /// Half of the plugin's connections stay for calls that somebody waits for.
+    fn caches(&self, plugin: &str, grant: &SqlGrant, share: usize, metrics: &Metrics) -> Caches {
+        let cached = grant.statements.iter().filter_map(|name| {
+            let cache = self.resource.statements.get(name)?.cache?;
+            Some((name, cache, Counters::new(metrics, &self.resource.name, plugin, name)))
+        });
+        Caches::new(cached, share.div_ceil(2), self.resource.breaker.probe_interval)
     }
 
     /// Its connections at this moment.

@@ -1,14 +1,18 @@
 //! One plugin's use of one database: checks a call and sends it to the resource runtime.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use agw_foreign::{BackendFuture, CallSite, ContextKey, GrantedResource, Reply};
+use agw_wire::sql::Call;
 use agw_wire::{CallError, Request, Retry};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::backend::SqlBackend;
+use crate::cache::{Caches, Found, Lead, Outcome};
 use crate::calls::{self, Answer, Ends};
 use crate::cursors::Cursors;
 use crate::error::{closed, invalid};
@@ -31,6 +35,9 @@ struct Granted {
     lines: Lines,
     policy: Policy,
     cursors: Arc<Cursors>,
+    caches: Caches,
+    /// For a call that nobody waits for.
+    call_timeout: Duration,
     /// Connections stay open as long as anybody may call.
     _backend: Arc<SqlBackend>,
 }
@@ -43,13 +50,28 @@ impl SqlGranted {
         lines: Lines,
         policy: Policy,
         cursors: Arc<Cursors>,
+        caches: Caches,
+        call_timeout: Duration,
         backend: Arc<SqlBackend>,
     ) -> Self {
-        SqlGranted(Arc::new(Granted { pool, lines, policy, cursors, _backend: backend }))
+        let granted = Granted { pool, lines, policy, cursors, caches, call_timeout, _backend: backend };
+        SqlGranted(Arc::new(granted))
     }
 }
 
 impl GrantedResource for SqlGranted {
+    fn known(&self, request: &Request<'_>, site: &CallSite) -> Option<Outcome> {
+        let call = request.sql.as_ref()?;
+        let (cache, key) = self.0.caches.of(call)?;
+        match cache.find(&key)? {
+            Found::Fresh(outcome) | Found::Stale(outcome, None) => Some(outcome),
+            Found::Stale(outcome, Some(lead)) => {
+                self.0.renew(call, site.context, lead);
+                Some(outcome)
+            }
+        }
+    }
+
     fn start(
         &self,
         request: &Request<'_>,
@@ -79,12 +101,18 @@ impl GrantedResource for SqlGranted {
                     answer_of(answered).await
                 }))
             }
-            Plan::Run(work) => Ok(Box::pin(async move {
-                let _on_drop = cancel.clone().drop_guard();
-                let (answer, answered) = oneshot::channel();
-                granted.run(work, context, Ends { deadline, cancel }, answer);
-                answer_of(answered).await
-            })),
+            Plan::Run(work) => {
+                let run = async move {
+                    let _on_drop = cancel.clone().drop_guard();
+                    let (answer, answered) = oneshot::channel();
+                    granted.run(work, context, Ends { deadline, cancel }, answer);
+                    answer_of(answered).await
+                };
+                Ok(match self.0.caches.of(call) {
+                    Some((cache, key)) => Box::pin(Arc::clone(cache).call(key.into(), deadline, run)),
+                    None => Box::pin(run),
+                })
+            }
         }
     }
 
@@ -105,6 +133,15 @@ impl Granted {
         } else {
             self.pool.spawn(calls::run(pool, self.lines.own, Arc::new(work), cursors, context, ends, answer));
         }
+    }
+
+    /// In the background: no stream's end ends it.
+    fn renew(&self, call: &Call<'_>, context: ContextKey, lead: Lead) {
+        let deadline = Instant::now() + self.call_timeout;
+        let Ok(Plan::Run(work)) = Plan::new(call, &self.policy, deadline) else { return };
+        let (answer, answered) = oneshot::channel();
+        self.run(work, context, Ends { deadline, cancel: CancellationToken::new() }, answer);
+        self.pool.spawn(async move { lead.end(&answer_of(answered).await, deadline) });
     }
 
     fn close(&self, cursor: u32, context: ContextKey) -> Result<(), CallError> {

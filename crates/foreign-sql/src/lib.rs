@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod backend;
+mod cache;
 mod calendar;
 mod calls;
 mod cursors;

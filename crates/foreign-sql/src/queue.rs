@@ -2,7 +2,8 @@
 //!
 //! Each plugin has a line of its own and a share that it never exceeds. A place that becomes free goes to the plugin
 //! that has the fewest in use, and of these to the call that has waited longest. The lines' length has no bound here:
-//! a call that waits holds a place of the resource's gate (`in_flight_max`), which has one.
+//! a call that waits holds a place of the resource's gate (`in_flight_max`), which has one, or is one of the few that renew
+//! kept results.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

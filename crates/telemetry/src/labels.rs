@@ -135,6 +135,31 @@ pub struct RejectLabels {
     pub reason: &'static str,
 }
 
+/// The kept results of one SQL statement for one plugin.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct CacheLabels {
+    /// Resource name.
+    pub resource: String,
+    /// Plugin name.
+    pub plugin: String,
+    /// The statement's name.
+    pub statement: String,
+}
+
+/// A look for a kept result.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct CacheLookupLabels {
+    /// Resource name.
+    pub resource: String,
+    /// Plugin name.
+    pub plugin: String,
+    /// The statement's name.
+    pub statement: String,
+    /// `hit`, `stale` (past its time, given nevertheless), `miss` (the statement ran) or `joined` (another call's answer
+    /// was waited for).
+    pub outcome: &'static str,
+}
+
 /// A metric that a plugin defined.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct PluginMetricLabels {

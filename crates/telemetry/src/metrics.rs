@@ -80,6 +80,10 @@ pub struct Metrics {
     pub breaker_state: Family<ResourceLabels, Gauge>,
     /// `agw_resource_reconnects_total`: connections made after one was lost.
     pub reconnects: Family<ResourceLabels, Counter>,
+    /// `agw_resource_cache_lookups_total`: calls of SQL statements whose results are kept.
+    pub cache_lookups: Family<CacheLookupLabels, Counter>,
+    /// `agw_resource_cache_evictions_total`: kept results that gave way for want of room.
+    pub cache_evictions: Family<CacheLabels, Counter>,
     /// `agw_plugin_counter_total`: counters that plugins defined.
     pub plugin_counters: Family<PluginMetricLabels, Counter>,
     /// `agw_plugin_gauge`: gauges that plugins defined.
@@ -120,6 +124,8 @@ impl Metrics {
             pool_rejected: Family::default(),
             breaker_state: Family::default(),
             reconnects: Family::default(),
+            cache_lookups: Family::default(),
+            cache_evictions: Family::default(),
             plugin_counters: Family::default(),
             plugin_gauges: Family::default(),
             plugin_histograms: Family::new_with_constructor(plugin_histogram as fn() -> Histogram),
@@ -162,6 +168,8 @@ impl Metrics {
         r.register("resource_pool_rejected", "Calls refused before sending", self.pool_rejected.clone());
         r.register("resource_breaker_state", "0 closed, 1 open", self.breaker_state.clone());
         r.register("resource_reconnects", "Connections made after a loss", self.reconnects.clone());
+        r.register("resource_cache_lookups", "Looks for kept results", self.cache_lookups.clone());
+        r.register("resource_cache_evictions", "Kept results without room", self.cache_evictions.clone());
         r.register("plugin_counter", "Counters defined by plugins", self.plugin_counters.clone());
         r.register("plugin_gauge", "Gauges defined by plugins", self.plugin_gauges.clone());
         r.register("plugin_histogram", "Histograms defined by plugins", self.plugin_histograms.clone());

@@ -85,6 +85,7 @@ fn statement((name, statement): (&String, &SqlStatement)) -> (String, Value) {
             "negative_ttl": show_duration(cache.negative_ttl),
             "stale_while_revalidate": show_duration(cache.stale_while_revalidate),
             "entries_max": cache.entries_max,
+            "bytes_max": size(cache.bytes_max),
         });
     }
     (name.clone(), shown)

@@ -18,6 +18,7 @@ pub(crate) enum Section {
     Grant,
     Sql,
     SqlGrant,
+    SqlCache,
 }
 
 impl Section {
@@ -34,6 +35,7 @@ impl Section {
             Section::Grant => "/resources/0/grants/0",
             Section::Sql => "/resources/1",
             Section::SqlGrant => "/resources/1/grants/0",
+            Section::SqlCache => "/resources/1/statements/one/cache",
         }
     }
 
@@ -50,6 +52,7 @@ impl Section {
             Section::Grant => ("resources[].grants[]", ""),
             Section::Sql => ("resources[]", ""),
             Section::SqlGrant => ("resources[]", "grants[]."),
+            Section::SqlCache => ("resources[]", "statements.NAME.cache."),
         }
     }
 }
@@ -138,4 +141,9 @@ pub(crate) const ALL: &[(Section, &str, Bounds)] = &[
     (Section::Sql, "breaker.failures", resource::FAILURES),
     (Section::Sql, "breaker.probe_interval", resource::PROBE_INTERVAL),
     (Section::SqlGrant, "share", sql::grant::SHARE),
+    (Section::SqlCache, "ttl", sql::statement::CACHE_TTL),
+    (Section::SqlCache, "negative_ttl", sql::statement::CACHE_NEGATIVE_TTL),
+    (Section::SqlCache, "stale_while_revalidate", sql::statement::CACHE_STALE),
+    (Section::SqlCache, "entries_max", sql::statement::CACHE_ENTRIES),
+    (Section::SqlCache, "bytes_max", sql::statement::CACHE_BYTES),
 ];

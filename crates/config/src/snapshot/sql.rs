@@ -130,17 +130,19 @@ pub struct SqlStatement {
     pub cache: Option<SqlCache>,
 }
 
-/// How results are kept.
+/// How results of one statement are kept, for each grant by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SqlCache {
     /// A result serves so long.
     pub ttl: Duration,
-    /// One without rows so long.
+    /// One without rows so long. Zero: it is not kept.
     pub negative_ttl: Duration,
     /// After its time a result still serves so long, while it is fetched anew.
     pub stale_while_revalidate: Duration,
-    /// Results of one grant, by parameters.
+    /// Results, by parameters.
     pub entries_max: usize,
+    /// Bytes of all of them, parameters included.
+    pub bytes_max: usize,
 }
 
 /// What one plugin may do with one database.

@@ -27,7 +27,8 @@ fn base() -> Value {
             "name": "r", "type": "redis", "endpoint": "127.0.0.1:6379",
             "grants": [{ "plugin": "p", "commands": ["get"], "key_prefix": "p:" }],
         }, {
-            "name": "s", "type": "sqlite", "url": "sqlite::memory:", "statements": { "one": "SELECT 1" },
+            "name": "s", "type": "sqlite", "url": "sqlite::memory:",
+            "statements": { "one": { "text": "SELECT 1", "cache": {} } },
             "grants": [{ "plugin": "p", "statements": ["one"] }],
         }],
     })

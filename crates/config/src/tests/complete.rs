@@ -269,6 +269,10 @@ fn every_field_of_a_sql_resource_arrives() {
     assert_eq!(find.text, "SELECT user_id FROM api_keys WHERE key_hash = ?1");
     assert_eq!((find.read_only, find.pipelined, find.cache), (true, false, None));
     assert!(!touch.read_only && touch.text.starts_with("UPDATE"));
+    let cache = users.statements["tier"].cache.expect("a cache");
+    assert_eq!((cache.ttl, cache.negative_ttl), (Duration::from_secs(5), Duration::from_millis(200)));
+    assert_eq!(cache.stale_while_revalidate, Duration::from_secs(60));
+    assert_eq!((cache.entries_max, cache.bytes_max), (500, 1 << 20));
     let grant = &users.grants["rate-limit"];
     assert_eq!(grant.statements, ["find-key", "touch"]);
     assert_eq!((grant.ad_hoc, grant.read_only, grant.share_percent), (false, false, 50));

@@ -15,18 +15,6 @@ const SQLITE: &str = "type: sqlite\nurl: 'sqlite::memory:'\n";
 const GRANT: &str = "grants: [{ plugin: p, ad_hoc: true, read_only: true }]\n";
 
 #[test]
-fn what_is_not_built_yet_is_refused() {
-    let found = of(&format!(
-        "{SQLITE}statements: {{ a: {{ text: SELECT 1, cache: {{ ttl: 5s, negative_ttl: 1s, \
-         stale_while_revalidate: 1m, entries_max: 5 }} }} }}\n{GRANT}"
-    ));
-    assert_eq!(
-        found,
-        [".statements.a.cache: this version of the gateway has no cache of results yet. Remove the field",]
-    );
-}
-
-#[test]
 fn only_reading_statements_of_postgres_are_pipelined() {
     let postgres = "type: postgres\nurl: postgres://[::1]/users\n";
     let a = |text: &str| format!("statements: {{ a: {{ text: {text}, pipelined: true }} }}\n{GRANT}");
@@ -42,6 +30,39 @@ fn only_reading_statements_of_postgres_are_pipelined() {
     ] {
         assert_eq!(of(&format!("{of_type}{}", a(text))), [format!(".statements.a.pipelined: {problem}")]);
     }
+}
+
+#[test]
+fn only_results_of_a_statement_that_reads_are_kept() {
+    let found = of(&format!(
+        "{SQLITE}statements:\n  writes: {{ text: DELETE FROM t RETURNING a, cache: {{}} }}\n  \
+         sneaky: {{ text: 'SELECT f()', read_only: false, cache: {{ ttl: 1s }} }}\n  \
+         odd: {{ text: SELECT 1, cache: {{ ttl: 0s, entries: 5 }} }}\n  word: {{ text: SELECT 1, cache: yes }}\n{GRANT}"
+    ));
+    let begins = [
+        ".statements.writes.cache: the statement writes, and a result that is kept would hide that. Remove",
+        ".statements.sneaky.cache: the statement writes",
+        ".statements.odd.cache.entries: ",
+        ".statements.odd.cache.ttl: ",
+        ".statements.word.cache: expected a mapping",
+    ];
+    assert_eq!(found.len(), begins.len(), "{found:#?}");
+    for begin in begins {
+        assert!(found.iter().any(|line| line.starts_with(begin)), "{begin}: {found:#?}");
+    }
+}
+
+#[test]
+fn results_without_rows_are_kept_no_longer_than_others_unless_the_operator_says_so() {
+    let negative_ttl = |cache: &str| {
+        let statements = format!("statements: {{ a: {{ text: SELECT 1, cache: {cache} }} }}");
+        let snapshot = accept(&with_resource(&format!("name: r\n{SQLITE}{statements}\n{GRANT}")));
+        snapshot.sql_resources["r"].statements["a"].cache.expect("a cache").negative_ttl.as_millis()
+    };
+    assert_eq!(negative_ttl("{}"), 1000);
+    assert_eq!(negative_ttl("{ ttl: 200ms }"), 200);
+    assert_eq!(negative_ttl("{ ttl: 200ms, negative_ttl: 3s }"), 3000);
+    assert_eq!(negative_ttl("{ negative_ttl: 0s }"), 0);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a surprise is a failed test")]
 
 mod answers;
+mod cached;
 mod cursors;
 mod deadlines;
 mod errors;

@@ -111,7 +111,7 @@ impl World {
 
     pub(crate) fn plugin(&self, name: &str) -> Plugin {
         let grant = self.resource.grants.get(name).expect("it is granted");
-        let granted = self.backend.grant(grant);
+        let granted = self.backend.grant(name, grant, &self.metrics);
         let access = Access::builder(name, 10_000, Arc::clone(&self.metrics));
         let access = access.grant(AGW_SQL, Arc::clone(&self.gate), granted).build();
         Plugin { access, _folder: Arc::clone(&self.folder), context: 1, deadline_ms: 0 }
@@ -124,6 +124,10 @@ impl World {
     /// The same database, without a gateway.
     pub(crate) fn direct(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(self.file()).unwrap()
+    }
+
+    pub(crate) fn metrics(&self) -> String {
+        self.metrics.encode().unwrap()
     }
 
     /// Waits until no connection is in use. The harness' own time-out ends it if that never comes.

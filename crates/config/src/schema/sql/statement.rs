@@ -6,15 +6,16 @@ use crate::reader::{Fields, Item};
 use crate::schema::sql::SqlType;
 use crate::snapshot::{SqlCache, SqlStatement};
 use crate::tree::Value;
-use crate::units::{Bounds, HOUR, MS, SECOND};
+use crate::units::{Bounds, GIB, HOUR, KIB, MIB, MS, SECOND};
 
 const FIELDS: [&str; 4] = ["text", "read_only", "pipelined", "cache"];
-const CACHE: [&str; 4] = ["ttl", "negative_ttl", "stale_while_revalidate", "entries_max"];
+const CACHE: [&str; 5] = ["ttl", "negative_ttl", "stale_while_revalidate", "entries_max", "bytes_max"];
 
 pub(crate) const CACHE_TTL: Bounds = Bounds::time(MS, 10 * SECOND, 24 * HOUR);
 pub(crate) const CACHE_NEGATIVE_TTL: Bounds = Bounds::time(0, SECOND, 24 * HOUR);
 pub(crate) const CACHE_STALE: Bounds = Bounds::time(0, 0, 24 * HOUR);
 pub(crate) const CACHE_ENTRIES: Bounds = Bounds::count(1, 10_000, 10_000_000);
+pub(crate) const CACHE_BYTES: Bounds = Bounds::bytes(KIB, 16 * MIB, 64 * GIB);
 
 const TEXT_BYTES_MAX: usize = 64 * 1024;
 
@@ -31,21 +32,9 @@ pub(super) fn lower(item: &Item<'_>, sql_type: SqlType) -> SqlStatement {
         None => (String::new(), None),
     };
     let read_only = read_only(&fields, kind);
-    let statement = SqlStatement {
-        text,
-        read_only,
-        pipelined: pipelined(&fields, sql_type, read_only),
-        cache: cache(&fields),
-    };
-    check_built(&fields, &statement);
-    statement
-}
-
-/// What the document may say before there is code for it is refused here, and nowhere else.
-fn check_built(fields: &Fields<'_>, statement: &SqlStatement) {
-    if let (true, Some(item)) = (statement.cache.is_some(), fields.optional("cache")) {
-        item.problem("this version of the gateway has no cache of results yet", "Remove the field");
-    }
+    let pipelined = pipelined(&fields, sql_type, read_only);
+    let cache = cache(&fields, read_only);
+    SqlStatement { text, read_only, pipelined, cache }
 }
 
 /// The statement and its kind, if it may run at all.
@@ -94,13 +83,21 @@ fn pipelined(fields: &Fields<'_>, sql_type: SqlType, read_only: bool) -> bool {
     said
 }
 
-fn cache(fields: &Fields<'_>) -> Option<SqlCache> {
-    fields.optional("cache")?;
+/// Whoever is answered from a cache does not run the statement, so it must have no effects.
+fn cache(fields: &Fields<'_>, read_only: bool) -> Option<SqlCache> {
+    let item = fields.optional("cache")?;
+    if !read_only {
+        item.problem("the statement writes, and a result that is kept would hide that", "Remove the field");
+    }
     let cache = fields.group("cache", &CACHE);
+    let ttl = cache.duration("ttl", CACHE_TTL);
+    let negative_ttl = cache.duration("negative_ttl", CACHE_NEGATIVE_TTL);
+    let said = cache.optional("negative_ttl").is_some();
     Some(SqlCache {
-        ttl: cache.duration("ttl", CACHE_TTL),
-        negative_ttl: cache.duration("negative_ttl", CACHE_NEGATIVE_TTL),
+        ttl,
+        negative_ttl: if said { negative_ttl } else { negative_ttl.min(ttl) },
         stale_while_revalidate: cache.duration("stale_while_revalidate", CACHE_STALE),
         entries_max: cache.usize("entries_max", CACHE_ENTRIES),
+        bytes_max: cache.usize("bytes_max", CACHE_BYTES),
     })
 }
