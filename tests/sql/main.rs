@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a surprise is a failed test")]
 
+mod cache;
 mod cursors;
 mod deadlines;
 mod errors;
