@@ -59,41 +59,6 @@ pub(crate) async fn run(
     attend(&pool, lease, Task::Run(work), cursor, &ends, answer).await;
 }
 
-/// Runs work through the pipelined lane. The answer goes out at the deadline at the latest; the statement is read to its
-/// end in any case. One whose end does not come, though the server should have ended it, closes its connection.
-pub(crate) async fn run_shared(pool: Arc<Pool>, line: LineId, work: Work, ends: Ends, answer: Answer) {
-    let lease = match pool.acquire_shared(line, ends.deadline, &ends.cancel).await {
-        Ok(lease) => lease,
-        Err(error) => {
-            let _ = answer.send(Err(error));
-            return;
-        }
-    };
-    let mut running = lease.connection.run(&work);
-    let ended = tokio::select! {
-        biased;
-        outcome = &mut running => Ok(outcome),
-        () = sleep_until(ends.deadline) => Err(timeout_io()),
-        () = ends.cancel.cancelled() => Err(cancelled()),
-        () = pool.stop.cancelled() => Err(closed(Retry::IfIdempotent)),
-    };
-    match ended {
-        Ok(outcome) => {
-            let _ = answer.send(outcome.map(|ran| encoded(ran.reply, 0)));
-        }
-        Err(error) => {
-            let _ = answer.send(Err(error));
-            if timeout(pool.stall_timeout + STOP_TIMEOUT, running).await.is_err() {
-                tracing::warn!(
-                    resource.name = pool.resource,
-                    "a pipelined statement did not end; its connection is closed"
-                );
-                lease.connection.close();
-            }
-        }
-    }
-}
-
 /// Fetches the next page of a cursor.
 pub(crate) async fn fetch(
     pool: Arc<Pool>,

@@ -38,7 +38,7 @@ pub(crate) trait SharedConnection: Send + Sync {
     /// Runs a single statement that only reads, in no transaction.
     ///
     /// It must be polled to its end, whoever still wants the result: what is not read holds up all behind it.
-    fn run<'a>(&'a self, work: &'a Work) -> BoxFuture<'a, Result<Ran, CallError>>;
+    fn run(self: Arc<Self>, work: Work) -> BoxFuture<'static, Result<Ran, CallError>>;
 
     /// Without a round trip.
     fn is_open(&self) -> bool;

@@ -1,4 +1,4 @@
-//! One plugin's use of one database: checks a call and sends it to the resource runtime.
+//! One plugin's use of one database: checks a call and sends it to the resource runtime, or through the lane.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backend::SqlBackend;
 use crate::cache::{Caches, Found, Lead, Outcome};
-use crate::calls::{self, Answer, Ends};
+use crate::calls::{self, Ends};
 use crate::cursors::Cursors;
+use crate::engine::Work;
 use crate::error::{closed, invalid};
 use crate::plan::{Plan, Policy};
 use crate::pool::Pool;
@@ -66,7 +67,7 @@ impl GrantedResource for SqlGranted {
         match cache.find(&key)? {
             Found::Fresh(outcome) | Found::Stale(outcome, None) => Some(outcome),
             Found::Stale(outcome, Some(lead)) => {
-                self.0.renew(call, site.context, lead);
+                Arc::clone(&self.0).renew(call, site, lead);
                 Some(outcome)
             }
         }
@@ -102,15 +103,10 @@ impl GrantedResource for SqlGranted {
                 }))
             }
             Plan::Run(work) => {
-                let run = async move {
-                    let _on_drop = cancel.clone().drop_guard();
-                    let (answer, answered) = oneshot::channel();
-                    granted.run(work, context, Ends { deadline, cancel }, answer);
-                    answer_of(answered).await
-                };
+                let run = granted.run(work, site, Ends { deadline, cancel });
                 Ok(match self.0.caches.of(call) {
                     Some((cache, key)) => Box::pin(Arc::clone(cache).call(key.into(), deadline, run)),
-                    None => Box::pin(run),
+                    None => run,
                 })
             }
         }
@@ -126,22 +122,31 @@ impl GrantedResource for SqlGranted {
 // === impl Granted ===
 
 impl Granted {
-    fn run(&self, work: crate::engine::Work, context: ContextKey, ends: Ends, answer: Answer) {
-        let (pool, cursors) = (Arc::clone(&self.pool), Arc::clone(&self.cursors));
+    /// Through the lane on this worker, or on the resource runtime.
+    fn run(self: Arc<Self>, work: Work, site: &CallSite, ends: Ends) -> BackendFuture {
+        let (worker, context) = (site.worker, site.context);
         if work.pipelined {
-            self.pool.spawn(calls::run_shared(pool, self.lines.shared, work, ends, answer));
-        } else {
-            self.pool.spawn(calls::run(pool, self.lines.own, Arc::new(work), cursors, context, ends, answer));
+            let (line, deadline) = (self.lines.shared, ends.deadline);
+            let pool = Arc::clone(&self.pool);
+            return Box::pin(async move { pool.run_shared(line, worker, work, deadline).await });
         }
+        Box::pin(async move {
+            let _on_drop = ends.cancel.clone().drop_guard();
+            let (answer, answered) = oneshot::channel();
+            let (pool, cursors) = (Arc::clone(&self.pool), Arc::clone(&self.cursors));
+            let running = calls::run(pool, self.lines.own, Arc::new(work), cursors, context, ends, answer);
+            self.pool.spawn(running);
+            answer_of(answered).await
+        })
     }
 
-    /// In the background: no stream's end ends it.
-    fn renew(&self, call: &Call<'_>, context: ContextKey, lead: Lead) {
+    /// In the background: no stream's end ends it, only the worker's.
+    fn renew(self: Arc<Self>, call: &Call<'_>, site: &CallSite, lead: Lead) {
         let deadline = Instant::now() + self.call_timeout;
         let Ok(Plan::Run(work)) = Plan::new(call, &self.policy, deadline) else { return };
-        let (answer, answered) = oneshot::channel();
-        self.run(work, context, Ends { deadline, cancel: CancellationToken::new() }, answer);
-        self.pool.spawn(async move { lead.end(&answer_of(answered).await, deadline) });
+        let pool = Arc::clone(&self.pool);
+        let running = self.run(work, site, Ends { deadline, cancel: CancellationToken::new() });
+        pool.tasks.spawn(async move { lead.end(&running.await, deadline) });
     }
 
     fn close(&self, cursor: u32, context: ContextKey) -> Result<(), CallError> {

@@ -1,22 +1,25 @@
 //! The pipelined lane of one resource: a few connections on which calls follow each other without waiting.
 //!
+//! A connection lives on the event loop of the worker that used it first, and a worker always uses the same one: so a call
+//! costs no hop to another thread, and what is ready in one turn goes out together.
+//!
 //! A statement here cannot be stopped by itself, and one that is slow holds up all behind it. So only statements come
 //! here that the operator has marked, each by itself and without a transaction, and the server ends one after the
 //! resource's `call_timeout`. A call that ends before its statement leaves it to be read to its end; its place in the
 //! line stays taken until then.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use agw_foreign::Reply;
 use agw_wire::{CallError, Retry};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
-use crate::engine::SharedConnection;
-use crate::error::{ConnectError, cancelled, closed, timeout_connect, timeout_queue};
-use crate::pool::Pool;
+use crate::engine::{BoxFuture, Ran, SharedConnection, Work};
+use crate::error::{ConnectError, closed, timeout_connect, timeout_io, timeout_queue};
+use crate::pool::{Counted, Pool};
 use crate::queue::{LineId, Place, Queue};
 
 /// Calls under way on one connection; more wait.
@@ -24,6 +27,8 @@ const DEPTH: usize = 32;
 /// From one attempt to connect to the next, doubled up to the longest.
 const BACKOFF: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// A statement that nobody waits for has so much longer than the server gives it.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// See the module's text. Its connections are opened by the first call.
 pub(crate) struct Lane {
@@ -32,10 +37,7 @@ pub(crate) struct Lane {
 }
 
 /// One connection and those that follow it.
-struct Slot {
-    state: watch::Sender<State>,
-    under_way: AtomicUsize,
-}
+struct Slot(watch::Sender<State>);
 
 #[derive(Clone)]
 enum State {
@@ -48,20 +50,26 @@ enum State {
     Down(CallError),
 }
 
-/// A place in the lane, and the connection that goes with it.
-pub(crate) struct LaneLease {
-    pub(crate) connection: Arc<dyn SharedConnection>,
+/// A statement under way, with its place. Dropped before its end, it goes on in the background.
+struct Running {
+    statement: Option<BoxFuture<'static, Result<Ran, CallError>>>,
+    connection: Arc<dyn SharedConnection>,
+    pool: Arc<Pool>,
+    place: Option<Place>,
+}
+
+/// Leaves the slot idle when its keeper ends, however it ends, so that the next call starts another.
+struct Keeper {
     pool: Arc<Pool>,
     slot: usize,
-    _place: Place,
 }
 
 // === impl Lane ===
 
 impl Lane {
     pub(crate) fn new(connections: usize) -> Self {
-        let slot = |_| Slot { state: watch::Sender::new(State::Idle), under_way: AtomicUsize::new(0) };
-        Lane { slots: (0..connections).map(slot).collect(), queue: Queue::new(connections * DEPTH) }
+        let slots = (0..connections).map(|_| Slot(watch::Sender::new(State::Idle))).collect();
+        Lane { slots, queue: Queue::new(connections * DEPTH) }
     }
 
     /// A line for another plugin, which may have this percentage of the places at once.
@@ -71,56 +79,59 @@ impl Lane {
 
     /// Connections that are up.
     pub(crate) fn connected(&self) -> usize {
-        self.slots.iter().filter(|slot| matches!(*slot.state.borrow(), State::Up(_))).count()
-    }
-
-    /// The slot with the fewest calls.
-    fn least_loaded(&self) -> Option<(usize, &Slot)> {
-        self.slots.iter().enumerate().min_by_key(|(_, slot)| slot.under_way.load(Ordering::Relaxed))
+        self.slots.iter().filter(|slot| matches!(*slot.0.borrow(), State::Up(_))).count()
     }
 }
 
 // === impl Pool ===
 
 impl Pool {
-    /// A place in the lane.
+    /// Runs a single statement on the worker's connection, from the worker's event loop.
     ///
     /// # Errors
-    /// As [`Pool::acquire`].
+    /// `timeout_queue`, `timeout_connect`, `timeout_io` at the deadline, and what the engine says.
     ///
     /// # Cancel safety
-    /// Dropped, it gives its place to the next.
-    pub(crate) async fn acquire_shared(
+    /// Dropped, it gives its place to the next at once, or once its statement has ended.
+    pub(crate) async fn run_shared(
         self: &Arc<Self>,
         line: LineId,
+        worker: usize,
+        work: Work,
         deadline: Instant,
-        cancel: &CancellationToken,
-    ) -> Result<LaneLease, CallError> {
-        let acquiring = async {
-            let until = deadline.min(Instant::now() + self.policy.acquire_timeout);
-            let place =
-                timeout_at(until, self.lane.queue.acquire(line)).await.map_err(|_| timeout_queue())?;
-            let (at, slot) = self.lane.least_loaded().ok_or_else(|| closed(Retry::Safe))?;
-            let connection = self.connection_of(at, slot, deadline).await?;
-            slot.under_way.fetch_add(1, Ordering::Relaxed);
-            Ok(LaneLease { connection, pool: Arc::clone(self), slot: at, _place: place })
+    ) -> Result<Reply, CallError> {
+        let until = deadline.min(Instant::now() + self.policy.acquire_timeout);
+        let place = timeout_at(until, self.lane.queue.acquire(line)).await.map_err(|_| timeout_queue())?;
+        let connection = self.shared_connection(worker, deadline).await?;
+        let mut running = Running {
+            statement: Some(Arc::clone(&connection).run(work)),
+            connection,
+            pool: Arc::clone(self),
+            place: Some(place),
         };
-        tokio::select! {
-            biased;
-            () = self.stop.cancelled() => Err(closed(Retry::Safe)),
-            () = cancel.cancelled() => Err(cancelled()),
-            acquired = acquiring => acquired,
+        match timeout_at(deadline, running.end()).await {
+            Ok(ran) => ran.map(|ran| Reply::sql(ran.reply.finish(0))),
+            Err(_) => Err(timeout_io()),
         }
     }
 
-    async fn connection_of(
+    async fn shared_connection(
         self: &Arc<Self>,
-        at: usize,
-        slot: &Slot,
+        worker: usize,
         deadline: Instant,
     ) -> Result<Arc<dyn SharedConnection>, CallError> {
-        let mut state = slot.state.subscribe();
-        let begins = slot.state.send_if_modified(|state| {
+        let at = worker % self.lane.slots.len().max(1);
+        let Some(Slot(slot)) = self.lane.slots.get(at) else { return Err(closed(Retry::Safe)) };
+        if let State::Up(connection) = &*slot.borrow()
+            && connection.is_open()
+        {
+            return Ok(Arc::clone(connection));
+        }
+        if self.stop.is_cancelled() {
+            return Err(closed(Retry::Safe));
+        }
+        let mut state = slot.subscribe();
+        let begins = slot.send_if_modified(|state| {
             let idle = matches!(state, State::Idle);
             if idle {
                 *state = State::Connecting;
@@ -128,72 +139,108 @@ impl Pool {
             idle
         });
         if begins {
-            self.spawn(Arc::clone(self).keep_connected(at));
+            self.tasks.spawn(Keeper { pool: Arc::clone(self), slot: at }.run());
         }
         let known = state.wait_for(|state| match state {
             State::Up(connection) => connection.is_open(),
             State::Down(_) => true,
-            State::Idle | State::Connecting => false,
+            // Its keeper has ended with the pool, or with its worker.
+            State::Idle => !begins,
+            State::Connecting => false,
         });
         match timeout_at(deadline, known).await {
             Ok(Ok(state)) => match &*state {
                 State::Up(connection) => Ok(Arc::clone(connection)),
                 State::Down(error) => Err(error.clone()),
-                State::Idle | State::Connecting => Err(timeout_connect()),
+                State::Idle | State::Connecting => Err(closed(Retry::Safe)),
             },
             Ok(Err(_)) => Err(closed(Retry::Safe)),
             Err(_) => Err(timeout_connect()),
         }
     }
+}
 
+// === impl Keeper ===
+
+impl Keeper {
     /// Ends with the pool.
-    async fn keep_connected(self: Arc<Self>, at: usize) {
-        let Some(slot) = self.lane.slots.get(at) else { return };
+    async fn run(self) {
+        let stop = self.pool.stop.clone();
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = self.keep_connected() => {}
+        }
+    }
+
+    async fn keep_connected(&self) {
+        let (pool, Some(Slot(slot))) = (&self.pool, self.pool.lane.slots.get(self.slot)) else { return };
         let mut backoff = BACKOFF;
-        while !self.stop.is_cancelled() {
-            let connecting = timeout_at(Instant::now() + self.policy.connect_timeout, self.open_shared());
-            let connected = tokio::select! {
-                () = self.stop.cancelled() => break,
-                connected = connecting => connected.unwrap_or(Err(ConnectError::Timeout)),
-            };
-            match connected {
+        loop {
+            let opened = timeout(pool.policy.connect_timeout, pool.open_shared()).await;
+            match opened.unwrap_or(Err(ConnectError::Timeout)) {
                 Ok(connection) => {
                     backoff = BACKOFF;
-                    self.gauges.pipelined.inc();
-                    self.serve(slot, connection).await;
-                    self.gauges.pipelined.dec();
+                    let _counted = Counted::new(&pool.gauges.pipelined);
+                    slot.send_replace(State::Up(Arc::clone(&connection)));
+                    // Closed, or old enough. Its calls finish on it.
+                    tokio::select! {
+                        () = connection.closed() => {}
+                        () = sleep_until(Instant::now() + pool.lifetime()) => {}
+                    }
+                    slot.send_replace(State::Connecting);
                 }
                 Err(error) => {
-                    self.failed(&error);
-                    slot.state.send_replace(State::Down(error.call_error()));
-                    tokio::select! {
-                        () = self.stop.cancelled() => break,
-                        () = sleep(backoff) => {}
-                    }
+                    pool.failed(&error);
+                    slot.send_replace(State::Down(error.call_error()));
+                    sleep(backoff).await;
                     backoff = (backoff * 2).min(BACKOFF_MAX);
                 }
             }
         }
-        slot.state.send_replace(State::Idle);
-    }
-
-    /// Returns when the connection is closed or has lived long enough. Its calls finish on it.
-    async fn serve(&self, slot: &Slot, connection: Arc<dyn SharedConnection>) {
-        let until = Instant::now() + self.lifetime();
-        slot.state.send_replace(State::Up(Arc::clone(&connection)));
-        tokio::select! {
-            () = self.stop.cancelled() => connection.close(),
-            () = connection.closed() => {}
-            () = sleep_until(until) => {}
-        }
-        slot.state.send_replace(State::Connecting);
     }
 }
 
-impl Drop for LaneLease {
+impl Drop for Keeper {
     fn drop(&mut self) {
-        if let Some(slot) = self.pool.lane.slots.get(self.slot) {
-            slot.under_way.fetch_sub(1, Ordering::Relaxed);
+        let Some(Slot(slot)) = self.pool.lane.slots.get(self.slot) else { return };
+        if let State::Up(connection) = slot.send_replace(State::Idle)
+            && self.pool.stop.is_cancelled()
+        {
+            connection.close();
         }
+    }
+}
+
+// === impl Running ===
+
+impl Running {
+    async fn end(&mut self) -> Result<Ran, CallError> {
+        let Some(statement) = &mut self.statement else { return Err(timeout_io()) };
+        let ran = statement.await;
+        self.statement = None;
+        ran
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let (Some(statement), Some(place)) = (self.statement.take(), self.place.take()) else { return };
+        if Handle::try_current().is_err() {
+            // The worker is gone, and its connection with it.
+            return;
+        }
+        let (pool, connection) = (Arc::clone(&self.pool), Arc::clone(&self.connection));
+        self.pool.tasks.spawn(async move {
+            let _place = place;
+            if timeout(pool.stall_timeout + GRACE, statement).await.is_err() {
+                let name = &pool.resource;
+                tracing::warn!(
+                    resource.name = name,
+                    "a pipelined statement did not end; its connection is closed"
+                );
+                connection.close();
+            }
+        });
     }
 }

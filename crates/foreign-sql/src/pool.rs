@@ -63,12 +63,12 @@ pub(crate) struct Lease {
     // Before the place: whoever gets that must find the connection gone.
     open: Open,
     pool: Arc<Pool>,
-    _leased: Leased,
+    _leased: Counted,
     _place: Place,
 }
 
-/// Counts a connection in use while it lives.
-struct Leased(Gauge);
+/// Counts a connection in a gauge while it lives.
+pub(crate) struct Counted(Gauge);
 
 // === impl Pool ===
 
@@ -132,8 +132,7 @@ impl Pool {
     }
 
     fn lease(self: &Arc<Self>, open: Open, place: Place) -> Lease {
-        self.gauges.leased.inc();
-        let leased = Leased(self.gauges.leased.clone());
+        let leased = Counted::new(&self.gauges.leased);
         Lease { open, pool: Arc::clone(self), _leased: leased, _place: place }
     }
 
@@ -270,7 +269,14 @@ impl Lease {
     }
 }
 
-impl Drop for Leased {
+impl Counted {
+    pub(crate) fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Counted(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.dec();
     }

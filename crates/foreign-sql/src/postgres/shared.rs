@@ -93,14 +93,14 @@ impl PostgresShared {
 }
 
 impl SharedConnection for PostgresShared {
-    fn run<'a>(&'a self, work: &'a Work) -> BoxFuture<'a, Result<Ran, CallError>> {
+    fn run(self: Arc<Self>, work: Work) -> BoxFuture<'static, Result<Ran, CallError>> {
         debug_assert!(work.statements.iter().all(|bound| bound.kind == Kind::Reads));
         Box::pin(async move {
-            let ran = match self.attempt(work).await {
+            let ran = match self.attempt(&work).await {
                 // It has not run, so it may run again.
                 Err(stale) if stale.stale && !stale.broken => {
                     self.statements.lock().clear();
-                    self.attempt(work).await
+                    self.attempt(&work).await
                 }
                 other => other,
             };
