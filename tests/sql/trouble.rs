@@ -100,3 +100,16 @@ async fn a_server_that_takes_connections_and_says_nothing_is_a_timeout() {
     busy.await.unwrap().unwrap();
     assert_eq!(plugin.value("SELECT 1", &[]).await, "Int(1)");
 }
+
+#[tokio::test]
+async fn a_call_that_has_no_time_left_to_connect_after_its_wait_says_that_it_waited() {
+    let world = World::unstarted(&format!("{AD_HOC}\npool: {{ max: 1, acquire_timeout: 20s }}"));
+    // Takes connections and does not answer.
+    world.server.lock().unwrap().stop().unwrap();
+    let (first, second) = (world.plugin("p").with_deadline(400), world.plugin("p").with_deadline(500));
+    let (first, second) = tokio::join!(first.query("SELECT 1", &[]), second.query("SELECT 1", &[]));
+    assert_eq!(first.unwrap_err().code, Code::TimeoutConnect);
+    // The breaker takes the other code for the server's failure, and this one for what it is: a pool too small.
+    assert_eq!(second.unwrap_err().code, Code::TimeoutQueue);
+    world.server.lock().unwrap().cont().unwrap();
+}

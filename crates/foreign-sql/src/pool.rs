@@ -116,11 +116,12 @@ impl Pool {
         cancel: &CancellationToken,
     ) -> Result<Lease, CallError> {
         let acquiring = async {
-            let until = deadline.min(Instant::now() + self.policy.acquire_timeout);
+            let began = Instant::now();
+            let until = deadline.min(began + self.policy.acquire_timeout);
             let place = timeout_at(until, self.queue.acquire(line)).await.map_err(|_| timeout_queue())?;
             match self.take_idle() {
                 Some(open) => Ok(self.lease(open, place)),
-                None => self.connect(place, deadline).await,
+                None => self.connect(place, began, deadline).await,
             }
         };
         tokio::select! {
@@ -147,8 +148,15 @@ impl Pool {
         }
     }
 
-    async fn connect(self: &Arc<Self>, place: Place, deadline: Instant) -> Result<Lease, CallError> {
-        let until = Instant::now() + self.policy.connect_timeout;
+    /// For a call that has waited since `began`.
+    async fn connect(
+        self: &Arc<Self>,
+        place: Place,
+        began: Instant,
+        deadline: Instant,
+    ) -> Result<Lease, CallError> {
+        let now = Instant::now();
+        let until = now + self.policy.connect_timeout;
         match timeout_at(until.min(deadline), self.open()).await {
             Ok(Ok(open)) => Ok(self.lease(open, place)),
             Ok(Err(error)) => Err(error.call_error()),
@@ -156,6 +164,9 @@ impl Pool {
                 self.failed(&ConnectError::Timeout);
                 Err(ConnectError::Timeout.call_error())
             }
+            // Most of its time went by in the queue. That the rest was too short says nothing about the server, and a
+            // crowd of such calls must not open the breaker.
+            Err(_) if now - began > deadline.saturating_duration_since(now) => Err(timeout_queue()),
             Err(_) => Err(timeout_connect()),
         }
     }
