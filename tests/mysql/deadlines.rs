@@ -58,6 +58,34 @@ async fn a_statement_ends_on_the_server_and_the_next_ones_get_their_own_rows() {
     nothing_runs(&world).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn statements_that_are_stopped_at_the_same_time_all_stop_and_their_connections_serve_on() {
+    const CONNECTIONS: usize = 16;
+    let fields = format!("{AD_HOC}\npool: {{ max: {CONNECTIONS}, acquire_timeout: 20s }}");
+    let world = World::new(&fields).await;
+    let plugin = world.plugin("p");
+    let all_at_once = async |deadline: u32, nap: &'static str| {
+        let call = |_| {
+            let plugin = plugin.clone().with_deadline(deadline);
+            tokio::spawn(async move { plugin.query(nap, &[]).await.map_err(|error| error.code) })
+        };
+        let calls: Vec<_> = (0..CONNECTIONS).map(call).collect();
+        let mut outcomes = Vec::new();
+        for call in calls {
+            outcomes.push(call.await.unwrap().err());
+        }
+        world.all_given_back().await;
+        outcomes
+    };
+    assert_eq!(all_at_once(20_000, "SELECT SLEEP(0.5)").await, [None; CONNECTIONS]);
+    for round in 0..5 {
+        let expected = [Some(Code::TimeoutIo); CONNECTIONS];
+        assert_eq!(all_at_once(500, "SELECT SLEEP(60)").await, expected, "{round}");
+        nothing_runs(&world).await;
+        assert_eq!(world.backend.status().idle, CONNECTIONS, "none was thrown away in round {round}");
+    }
+}
+
 #[tokio::test]
 async fn a_statement_that_is_quick_and_stopped_now_and_then_is_stopped_alone() {
     let world = World::new(&format!("{AD_HOC}\npool: {{ max: 2, acquire_timeout: 20s }}")).await;

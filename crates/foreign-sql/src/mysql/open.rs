@@ -7,6 +7,7 @@ use agw_config::{SqlResource, SqlServer, Tls};
 use mysql_async::prelude::Queryable;
 use mysql_async::{ClientIdentity, Conn, OptsBuilder, Row, SslOpts};
 use rustls::crypto::CryptoProvider;
+use tokio::sync::Semaphore;
 
 use super::failure::connect_error;
 use super::role;
@@ -45,6 +46,9 @@ pub(crate) struct Opener {
     pub(super) statement_ms: u64,
     /// Some grant is read-only, so that the account must not be able to cheat.
     checks_role: bool,
+    /// One statement is killed at a time. Kills that meet several statements in `SLEEP` at once lock MariaDB up for more
+    /// than a second, and its logins with it.
+    pub(super) kills: Semaphore,
 }
 
 /// A connection that is logged in.
@@ -108,6 +112,7 @@ impl Opener {
             connect_timeout: resource.pool.connect_timeout,
             statement_ms: u64::try_from(limits.call_timeout_max.as_millis()).unwrap_or(u64::MAX),
             checks_role: resource.grants.values().any(|grant| grant.read_only),
+            kills: Semaphore::new(1),
         })
     }
 

@@ -97,6 +97,10 @@ impl Stop {
             return Err(ConnectError::Login("the server does not know the connection any more".into()));
         }
         while *running.borrow_and_update() {
+            let _turn = tokio::select! {
+                _ = running.wait_for(|running| !running) => break,
+                turn = self.opener.kills.acquire() => turn,
+            };
             self.unanswered.store(true, Ordering::SeqCst);
             side.query_drop(format!("KILL QUERY {}", target.id)).await.map_err(connect_error)?;
             self.unanswered.store(false, Ordering::SeqCst);
