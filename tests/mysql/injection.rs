@@ -1,25 +1,7 @@
+use agw_tests::injection::MYSQL as PARTS;
 use agw_wire::sql::{Cell, Mode};
 
 use crate::world::{AD_HOC, World};
-
-const PARTS: [&str; 16] = [
-    "'",
-    "\"",
-    "';DROP TABLE t;--",
-    "\\",
-    "\\'",
-    "`",
-    "?",
-    "/*!50000 ",
-    "*/",
-    "-- \n",
-    "#",
-    "\u{bf27}",
-    "%",
-    "x' OR '1'='1",
-    "\0",
-    ");DELETE FROM t;(",
-];
 
 #[tokio::test]
 async fn no_value_in_any_place_is_anything_but_a_value() {

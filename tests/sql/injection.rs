@@ -1,26 +1,8 @@
+use agw_tests::injection::POSTGRES as PARTS;
 use agw_wire::Code;
 use agw_wire::sql::{Cell, Mode};
 
 use crate::world::{AD_HOC, World};
-
-const PARTS: [&str; 16] = [
-    "'",
-    "\"",
-    "';DROP TABLE t;--",
-    "\\",
-    "\\'",
-    "$$",
-    "$1",
-    "/*",
-    "*/",
-    "--\n",
-    "\u{2019}",
-    "\u{bf27}",
-    "%",
-    "x' OR '1'='1",
-    "E'\\'",
-    ");DELETE FROM t;(",
-];
 
 #[tokio::test]
 async fn no_value_in_any_place_is_anything_but_a_value() {

@@ -9,6 +9,7 @@ pub mod guest;
 pub mod h2_client;
 pub mod hpack;
 pub mod http_client;
+pub mod injection;
 pub mod load;
 pub mod mariadb;
 pub mod metrics;
