@@ -11,7 +11,9 @@ mod idle_and_slow;
 mod outage;
 mod rotation;
 mod shared_limit;
+mod sql;
 mod stopped;
+mod verdict;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -19,19 +21,8 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What is promised, and whether it held.
-#[derive(Debug, Default)]
-pub(crate) struct Verdict {
-    failed: usize,
-}
-
-impl Verdict {
-    /// Prints a promise with its figure.
-    pub(crate) fn check(&mut self, promise: &str, holds: bool, figure: impl std::fmt::Display) {
-        println!("{} {promise}: {figure}", if holds { "PASS" } else { "FAIL" });
-        self.failed += usize::from(!holds);
-    }
-}
+pub(crate) use self::verdict::Verdict;
+use crate::sql::Size;
 
 type Scenario = fn(&mut Verdict) -> Result<()>;
 
@@ -56,6 +47,20 @@ const SCENARIOS: &[(&str, &str, Scenario)] = &[
         idle_and_slow::run,
     ),
     ("held", "1,000 requests inside a Redis call at once", held::run),
+    (
+        "sql-deadline",
+        "statements of 10 s with a deadline of 200 ms: all stopped, beside 10,000 others",
+        |verdict| sql::deadline::run(verdict, Size::Full),
+    ),
+    ("sql-outage", "the database killed under load and started again", |verdict| {
+        sql::outage::run(verdict, Size::Full)
+    }),
+    ("sql-held", "1,000 requests inside a query at once, on a pool of 16", |verdict| {
+        sql::held::run(verdict, Size::Full)
+    }),
+    ("sql-injection", "10,000 values that look like SQL change nothing", |verdict| {
+        sql::injection::run(verdict, Size::Full)
+    }),
 ];
 
 fn main() -> Result<ExitCode> {
