@@ -84,6 +84,45 @@ impl Postgres {
         Ok(server)
     }
 
+    /// A standby of this server, with its data, its roles and its passwords. It follows it until [`Postgres::promote`].
+    ///
+    /// # Errors
+    /// When the copy fails, or the standby does not get ready.
+    pub fn standby(&self) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        if let Some((user, group)) = self.owner {
+            chown(folder.path(), Some(user), Some(group))?;
+        }
+        let mut standby = Postgres {
+            options: self.options.clone(),
+            folder,
+            port: free_port()?,
+            owner: self.owner,
+            binaries: self.binaries.clone(),
+            process: None,
+        };
+        let mut command = self.program("pg_basebackup");
+        command.args(["-U", "postgres", "--write-recovery-conf", "--checkpoint=fast", "--no-sync", "-h"]);
+        command.arg(self.folder.path()).arg("-p").arg(self.port.to_string()).arg("-D").arg(standby.data());
+        let output = command.stdin(Stdio::null()).output().context("run pg_basebackup")?;
+        if !output.status.success() {
+            bail!("pg_basebackup: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        standby.launch()?;
+        Ok(standby)
+    }
+
+    /// Makes a primary of a standby, and returns when it is one.
+    ///
+    /// # Errors
+    /// When it is none, or does not become one within a minute.
+    pub fn promote(&self) -> Result<()> {
+        match self.sql("SELECT pg_promote()")?.as_str() {
+            "t" => Ok(()),
+            answer => bail!("it is not promoted: {answer}"),
+        }
+    }
+
     /// Of TCP on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
@@ -172,7 +211,7 @@ impl Postgres {
             if self.options.client_authority.is_some() { " clientcert=verify-full" } else { "" };
         let kind = if self.options.client_authority.is_some() { "hostssl" } else { "host" };
         let rules = format!(
-            "local all postgres trust\nhost all postgres 127.0.0.1/32 trust\n\
+            "local all postgres trust\nlocal replication postgres trust\nhost all postgres 127.0.0.1/32 trust\n\
              {kind} all all 127.0.0.1/32 scram-sha-256{certificate}\n"
         );
         fs::write(self.data().join("pg_hba.conf"), rules)?;
@@ -214,7 +253,8 @@ impl Postgres {
         }
         let mut process = Process::spawn("postgres", &mut command)?;
         process.wait_for_line(READY_WITHIN, |line| {
-            line.contains("database system is ready to accept connections").then_some(())
+            // A standby goes on with "read-only connections".
+            line.contains("database system is ready to accept").then_some(())
         })?;
         self.process = Some(process);
         Ok(())
@@ -257,9 +297,11 @@ fn binaries() -> Result<PathBuf> {
     };
     folders.extend(env::var_os("PATH").iter().flat_map(env::split_paths));
     let has_all = |folder: &&PathBuf| {
-        ["initdb", "postgres", "psql"].iter().all(|program| Path::new(folder).join(program).exists())
+        ["initdb", "postgres", "psql", "pg_basebackup"]
+            .iter()
+            .all(|program| Path::new(folder).join(program).exists())
     };
     folders.iter().find(has_all).cloned().context(
-        "initdb, postgres and psql are neither in /usr/lib/postgresql/*/bin nor on the PATH: apt-get install postgresql",
+        "initdb, postgres, psql and pg_basebackup are neither in /usr/lib/postgresql/*/bin nor on the PATH: apt-get install postgresql",
     )
 }
