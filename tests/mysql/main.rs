@@ -6,6 +6,7 @@ mod cursors;
 mod deadlines;
 mod errors;
 mod hostile;
+mod hosts;
 mod injection;
 mod login;
 mod read_only;

@@ -6,6 +6,7 @@ mod cache;
 mod cursors;
 mod deadlines;
 mod errors;
+mod hosts;
 mod injection;
 mod login;
 mod pipelined;

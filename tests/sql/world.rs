@@ -98,8 +98,9 @@ impl World {
             ("limits", "{ call_timeout: 20s }".to_owned()),
         ];
         let mut lines = fields.trim().to_owned();
+        let says = |name: &str| fields.lines().any(|line| line.starts_with(&format!("{name}:")));
         for (name, value) in usual {
-            if !fields.lines().any(|line| line.starts_with(&format!("{name}:"))) {
+            if !says(name) && !(name == "url" && says("endpoints")) {
                 lines.push_str(&format!("\n{name}: {value}"));
             }
         }

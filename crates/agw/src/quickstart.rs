@@ -284,7 +284,7 @@ mod tests {
         let users = &snapshot.sql_resources["users"];
         let SqlEndpoint::Server(server) = &users.endpoint else { panic!("{:?}", users.endpoint) };
         assert_eq!(
-            (server.engine, server.port, server.database.as_str()),
+            (server.engine, server.hosts[0].port, server.database.as_str()),
             (SqlServerEngine::Postgres, 7001, "app")
         );
         assert_eq!(server.username.as_deref(), Some("a\"b"));

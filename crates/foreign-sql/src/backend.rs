@@ -102,10 +102,11 @@ impl SqlBackend {
     }
 
     async fn prepare_all(&self) -> Result<(), StartError> {
-        let mut connection = match self.pool.engine.connect().await {
-            Ok(connection) => connection,
-            Err(error) => return self.not_connected(error),
-        };
+        let mut connection =
+            match self.pool.engine.connect(Instant::now() + self.resource.pool.connect_timeout).await {
+                Ok(connection) => connection,
+                Err(error) => return self.not_connected(error),
+            };
         let mut problems = Vec::new();
         for (name, statement) in &self.statements {
             if let Err(refused) = connection.prepare(&statement.text).await {

@@ -19,15 +19,19 @@ pub(crate) trait Engine: Send + Sync {
     /// the settings that the gate takes for granted) is fixed here.
     ///
     /// # Cancel safety
-    /// Dropped at `connect_timeout` or at the call's deadline: what was begun is closed.
-    fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Connection>, ConnectError>>;
+    /// Dropped at `until` (`connect_timeout`, or the call's deadline): what was begun is closed. Of several hosts each has a
+    /// share of the time until then.
+    fn connect(&self, until: Instant) -> BoxFuture<'_, Result<Box<dyn Connection>, ConnectError>>;
 
     /// Opens a connection for the pipelined lane, on which a statement ends after the resource's `call_timeout`. The
     /// configuration marks statements `pipelined` only where an engine has this.
     ///
     /// # Cancel safety
     /// As [`Engine::connect`].
-    fn connect_shared(&self) -> BoxFuture<'_, Result<Arc<dyn SharedConnection>, ConnectError>> {
+    fn connect_shared(
+        &self,
+        _until: Instant,
+    ) -> BoxFuture<'_, Result<Arc<dyn SharedConnection>, ConnectError>> {
         let message = "this kind of database has no pipelined connections";
         Box::pin(std::future::ready(Err(ConnectError::Open(message.into()))))
     }

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io;
 
+use agw_config::SqlTarget;
 use agw_wire::{CallError, Code, Retry};
 use thiserror::Error;
 
@@ -78,6 +79,8 @@ pub(crate) enum ConnectError {
     Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the connection was lost during the login")]
     Login(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("no host of the resource is {} at present", wanted(*.0))]
+    Role(SqlTarget),
 }
 
 // === impl ConnectError ===
@@ -96,6 +99,19 @@ impl ConnectError {
             ConnectError::Database(_) => "database",
             ConnectError::Refused(_) => "refused",
             ConnectError::Login(_) => "login",
+            ConnectError::Role(_) => "role",
+        }
+    }
+
+    /// Of several hosts' errors the highest is told: what an operator has to mend before what passes by itself.
+    pub(crate) fn rank(&self) -> u8 {
+        match self {
+            ConnectError::Lookup(_) | ConnectError::Reach(_) => 0,
+            ConnectError::Timeout => 1,
+            ConnectError::Refused(_) | ConnectError::Login(_) => 2,
+            ConnectError::Role(_) => 3,
+            ConnectError::Tls(_) | ConnectError::Auth(_) | ConnectError::Database(_) => 4,
+            ConnectError::Thread(_) | ConnectError::Open(_) => 5,
         }
     }
 
@@ -116,7 +132,17 @@ impl ConnectError {
             }
             ConnectError::Refused(_) => unavailable("the database takes no connection now"),
             ConnectError::Login(_) => unavailable("the connection was lost during the login"),
+            ConnectError::Role(target) => {
+                unavailable(&format!("no host of the database is {} at present", wanted(*target)))
+            }
         }
+    }
+}
+
+fn wanted(target: SqlTarget) -> &'static str {
+    match target {
+        SqlTarget::Any | SqlTarget::Primary => "a primary",
+        SqlTarget::Replica | SqlTarget::PreferReplica => "a replica",
     }
 }
 
@@ -172,6 +198,12 @@ pub(crate) fn closed(retry: Retry) -> CallError {
 pub(crate) fn lost() -> CallError {
     CallError::new(Code::Unavailable, "the connection was lost before the result came")
         .retry(Retry::IfIdempotent)
+}
+
+/// A write met a host that was a primary when the connection was opened. Nothing was done.
+pub(crate) fn demoted() -> CallError {
+    CallError::new(Code::Unavailable, "the host has become a replica; the next call looks for the primary")
+        .retry(Retry::Safe)
 }
 
 pub(crate) fn no_such_cursor() -> CallError {

@@ -177,7 +177,8 @@ impl Keeper {
         let (pool, Some(Slot(slot))) = (&self.pool, self.pool.lane.slots.get(self.slot)) else { return };
         let mut backoff = BACKOFF;
         loop {
-            let opened = timeout(pool.policy.connect_timeout, pool.open_shared()).await;
+            let until = Instant::now() + pool.policy.connect_timeout;
+            let opened = timeout_at(until, pool.open_shared(until)).await;
             match opened.unwrap_or(Err(ConnectError::Timeout)) {
                 Ok(connection) => {
                     backoff = BACKOFF;

@@ -8,6 +8,7 @@ mod cursors;
 mod engine;
 mod error;
 mod grant;
+mod hosts;
 mod lane;
 mod mysql;
 mod output;

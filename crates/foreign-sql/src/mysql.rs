@@ -15,18 +15,20 @@ mod stop;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use agw_config::{SqlResource, SqlServer};
+use agw_config::{SqlHost, SqlResource, SqlServer};
 use futures_util::FutureExt;
+use tokio::time::Instant;
 
 use crate::engine::{BoxFuture, Connection, Engine, Failure, Page, Ran, Stopper, Work};
 use crate::error::{BuildError, ConnectError, Refused, lost};
+use crate::hosts::Hosts;
 use open::Opener;
 use session::Session;
 use stop::Stop;
 
 /// One database of a server.
 pub(crate) struct MysqlEngine {
-    opener: Arc<Opener>,
+    hosts: Arc<Hosts<Opener>>,
     statements_max: usize,
 }
 
@@ -45,17 +47,18 @@ impl MysqlEngine {
     /// # Errors
     /// [`BuildError::Tls`], also for a password that is no text.
     pub(crate) fn new(resource: &SqlResource, server: &SqlServer) -> Result<Self, BuildError> {
-        let opener = Arc::new(Opener::new(resource, server)?);
-        Ok(MysqlEngine { opener, statements_max: resource.pool.statements_max })
+        let host = |at: &SqlHost| Ok((at.to_string(), Opener::new(resource, server, at)?));
+        let hosts = server.hosts.iter().map(host).collect::<Result<_, _>>()?;
+        let hosts = Arc::new(Hosts::new(&resource.name, hosts, server.target));
+        Ok(MysqlEngine { hosts, statements_max: resource.pool.statements_max })
     }
 }
 
 impl Engine for MysqlEngine {
-    fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Connection>, ConnectError>> {
+    fn connect(&self, until: Instant) -> BoxFuture<'_, Result<Box<dyn Connection>, ConnectError>> {
         Box::pin(async move {
-            let opened =
-                unbroken(self.opener.open()).await.unwrap_or(Err(ConnectError::Login(GARBLED.into())))?;
-            let session = Session::new(opened, &self.opener, self.statements_max);
+            let (opened, link) = self.hosts.open(until).await?;
+            let session = Session::new(opened, link, &self.hosts, self.statements_max);
             let stop = Arc::clone(&session.stop);
             Ok(Box::new(MysqlConnection { stop, session: Some(session) }) as Box<dyn Connection>)
         })

@@ -157,7 +157,8 @@ impl Pool {
     ) -> Result<Lease, CallError> {
         let now = Instant::now();
         let until = now + self.policy.connect_timeout;
-        match timeout_at(until.min(deadline), self.open()).await {
+        let end = until.min(deadline);
+        match timeout_at(end, self.open(end)).await {
             Ok(Ok(open)) => Ok(self.lease(open, place)),
             Ok(Err(error)) => Err(error.call_error()),
             Err(_) if until <= deadline => {
@@ -171,8 +172,8 @@ impl Pool {
         }
     }
 
-    async fn open(&self) -> Result<Open, ConnectError> {
-        match self.engine.connect().await {
+    async fn open(&self, until: Instant) -> Result<Open, ConnectError> {
+        match self.engine.connect(until).await {
             Ok(connection) => {
                 *self.last_error.lock() = None;
                 Ok(Open { connection, until: Instant::now() + self.lifetime() })
@@ -185,8 +186,11 @@ impl Pool {
     }
 
     /// A connection of the lane.
-    pub(crate) async fn open_shared(&self) -> Result<Arc<dyn SharedConnection>, ConnectError> {
-        let connection = self.engine.connect_shared().await?;
+    pub(crate) async fn open_shared(
+        &self,
+        until: Instant,
+    ) -> Result<Arc<dyn SharedConnection>, ConnectError> {
+        let connection = self.engine.connect_shared(until).await?;
         *self.last_error.lock() = None;
         Ok(connection)
     }
@@ -232,8 +236,8 @@ impl Pool {
     /// Opens connections until there are `min`. After a failure the next round tries again.
     pub(crate) async fn fill(&self) {
         while self.idle.lock().len() + self.queue.in_use() < self.policy.min {
-            let opened = timeout_at(Instant::now() + self.policy.connect_timeout, self.open()).await;
-            match opened {
+            let until = Instant::now() + self.policy.connect_timeout;
+            match timeout_at(until, self.open(until)).await {
                 Ok(Ok(open)) => self.put_idle(open),
                 Ok(Err(_)) => return,
                 Err(_) => return self.failed(&ConnectError::Timeout),

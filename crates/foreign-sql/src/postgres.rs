@@ -14,21 +14,22 @@ mod wire;
 
 use std::sync::Arc;
 
-use agw_config::{SqlResource, SqlServer};
+use agw_config::{SqlHost, SqlResource, SqlServer};
 use agw_sql_statements::{Dialect, Kind, check};
+use tokio::time::Instant;
 
 use crate::engine::{BoxFuture, Connection, Engine, Failure, Page, Ran, SharedConnection, Stopper, Work};
 use crate::error::{BuildError, ConnectError, Refused};
+use crate::hosts::Hosts;
 use failure::refused;
 use open::Opener;
 use session::Session;
 use shared::PostgresShared;
 use statements::{NotPrepared, Prepared};
-use stop::Stop;
 
 /// One database of a server.
 pub(crate) struct PostgresEngine {
-    opener: Arc<Opener>,
+    hosts: Hosts<Opener>,
     statements_max: usize,
 }
 
@@ -43,25 +44,30 @@ impl PostgresEngine {
     /// # Errors
     /// [`BuildError::Tls`].
     pub(crate) fn new(resource: &SqlResource, server: &SqlServer) -> Result<Self, BuildError> {
-        let opener = Arc::new(Opener::new(resource, server)?);
-        Ok(PostgresEngine { opener, statements_max: resource.pool.statements_max })
+        let host = |at: &SqlHost| Ok((at.to_string(), Opener::new(resource, server, at)?));
+        let hosts = server.hosts.iter().map(host).collect::<Result<_, _>>()?;
+        let hosts = Hosts::new(&resource.name, hosts, server.target);
+        Ok(PostgresEngine { hosts, statements_max: resource.pool.statements_max })
     }
 }
 
 impl Engine for PostgresEngine {
-    fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Connection>, ConnectError>> {
+    fn connect(&self, until: Instant) -> BoxFuture<'_, Result<Box<dyn Connection>, ConnectError>> {
         Box::pin(async move {
-            let opened = self.opener.open().await?;
-            let stop = Arc::new(Stop::new(Arc::clone(&self.opener), opened.client.cancel_token()));
-            let session = Session::new(opened.client, opened.seen, stop, self.statements_max, opened.goodbye);
+            let (opened, link) = self.hosts.open(until).await?;
+            let session = Session::new(opened, link, self.statements_max);
             Ok(Box::new(PostgresConnection(session)) as Box<dyn Connection>)
         })
     }
 
-    fn connect_shared(&self) -> BoxFuture<'_, Result<Arc<dyn SharedConnection>, ConnectError>> {
+    fn connect_shared(
+        &self,
+        until: Instant,
+    ) -> BoxFuture<'_, Result<Arc<dyn SharedConnection>, ConnectError>> {
         Box::pin(async move {
-            let opened = self.opener.open_shared().await?;
-            Ok(Arc::new(PostgresShared::new(opened, self.statements_max)) as Arc<dyn SharedConnection>)
+            let (opened, link) = self.hosts.open(until).await?;
+            link.host().share(&opened).await?;
+            Ok(Arc::new(PostgresShared::new(opened, link, self.statements_max)) as Arc<dyn SharedConnection>)
         })
     }
 }
@@ -89,7 +95,7 @@ impl Connection for PostgresConnection {
     }
 
     fn is_open(&self) -> bool {
-        !self.0.spent && !self.0.client.is_closed()
+        !self.0.spent && !self.0.client.is_closed() && !self.0.link.is_retired()
     }
 
     fn prepare<'a>(&'a mut self, text: &'a str) -> BoxFuture<'a, Result<(), Refused>> {

@@ -57,7 +57,7 @@ impl SqliteEngine {
 }
 
 impl Engine for SqliteEngine {
-    fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Connection>, ConnectError>> {
+    fn connect(&self, _until: Instant) -> BoxFuture<'_, Result<Box<dyn Connection>, ConnectError>> {
         Box::pin(async move {
             let control = Arc::new(Control::new());
             let (opened, ready) = oneshot::channel();

@@ -3,7 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::{HIDDEN, size, tls};
-use crate::snapshot::{SqlEndpoint, SqlGrant, SqlResource, SqlServer, SqlServerEngine, SqlStatement};
+use crate::snapshot::{
+    SqlEndpoint, SqlGrant, SqlHost, SqlResource, SqlServer, SqlServerEngine, SqlStatement, SqlTarget,
+};
 use crate::units::show_duration;
 
 pub(super) fn show(resource: &SqlResource) -> Value {
@@ -59,8 +61,13 @@ fn server(shown: &mut Value, at: &SqlServer) {
         SqlServerEngine::Postgres => "postgres",
         SqlServerEngine::Mysql => "mysql",
     });
-    let host = if at.host.contains(':') { format!("[{}]", at.host) } else { at.host.clone() };
-    shown["endpoint"] = json!(format!("{host}:{}", at.port));
+    shown["endpoints"] = json!(at.hosts.iter().map(SqlHost::to_string).collect::<Vec<_>>());
+    shown["target"] = json!(match at.target {
+        SqlTarget::Any => "any",
+        SqlTarget::Primary => "primary",
+        SqlTarget::Replica => "replica",
+        SqlTarget::PreferReplica => "prefer_replica",
+    });
     shown["database"] = json!(at.database);
     if let Some(username) = &at.username {
         shown["username"] = json!(username);

@@ -13,14 +13,16 @@ use crate::problem::quoted;
 use crate::reader::{Fields, Item};
 use crate::schema::name::{Mentions, Unique, check_name};
 use crate::schema::resource;
-use crate::snapshot::{SqlEndpoint, SqlGrant, SqlLimits, SqlPool, SqlResource, SqlStatement};
+use crate::snapshot::{SqlEndpoint, SqlGrant, SqlLimits, SqlPool, SqlResource, SqlStatement, SqlTarget};
 use crate::units::{Bounds, DAY, GIB, HOUR, KIB, MIB, MINUTE, MS, SECOND};
 
-const FIELDS: [&str; 15] = [
+const FIELDS: [&str; 17] = [
     "name",
     "type",
     "url",
     "endpoint",
+    "endpoints",
+    "target",
     "database",
     "username",
     "password",
@@ -108,7 +110,32 @@ pub(super) fn lower(
     let breaker = resource::breaker(&fields);
     let statements = statements(&fields, sql_type);
     let grants = grants(&fields, &statements, &limits, mentions);
+    check_replicas(&fields, endpoint.as_ref(), &statements, &grants);
     Some(SqlResource { name, endpoint: endpoint?, pool, limits, breaker, statements, grants })
+}
+
+/// Replicas take no writes.
+fn check_replicas(
+    fields: &Fields<'_>,
+    endpoint: Option<&SqlEndpoint>,
+    statements: &BTreeMap<String, SqlStatement>,
+    grants: &BTreeMap<String, Arc<SqlGrant>>,
+) {
+    let (Some(SqlEndpoint::Server(server)), Some(item)) = (endpoint, fields.optional("target")) else {
+        return;
+    };
+    if !matches!(server.target, SqlTarget::Replica | SqlTarget::PreferReplica) {
+        return;
+    }
+    let writes = |name: &String| statements.get(name).is_some_and(|statement| !statement.read_only);
+    let may_write =
+        |grant: &SqlGrant| !grant.read_only && (grant.ad_hoc || grant.statements.iter().any(writes));
+    if let Some((plugin, _)) = grants.iter().find(|(_, grant)| may_write(grant)) {
+        item.warning(
+            format!("the plugin {} may write, and replicas take no writes", quoted(plugin)),
+            "Grant it read_only: true here, and what writes on a resource of its own with target: primary",
+        );
+    }
 }
 
 fn pool(fields: &Fields<'_>) -> SqlPool {

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,10 +40,10 @@ pub enum SqlEndpoint {
 pub struct SqlServer {
     /// What it speaks.
     pub engine: SqlServerEngine,
-    /// IP address or DNS name, resolved at each connect.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
+    /// Where it is: one or more, all with the same database behind them.
+    pub hosts: Vec<SqlHost>,
+    /// Which of them connections go to.
+    pub target: SqlTarget,
     /// The database's name.
     pub database: String,
     /// `None` is the server's default.
@@ -52,6 +53,36 @@ pub struct SqlServer {
     /// The certificate is verified, name included. `None` is plaintext, which the document says or which stays on
     /// this machine.
     pub tls: Option<Tls>,
+}
+
+/// One of the places where a database server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqlHost {
+    /// IP address or DNS name, resolved at each connect.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl fmt::Display for SqlHost {
+    /// `host:port`, with an IPv6 address in brackets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let SqlHost { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
+/// Which hosts of a server a connection may go to, by what they are when it is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SqlTarget {
+    /// The first that takes a connection.
+    Any,
+    /// The first that takes writes.
+    Primary,
+    /// One that takes none; the first is drawn for each connection.
+    Replica,
+    /// As [`SqlTarget::Replica`], and the primary if there is none.
+    PreferReplica,
 }
 
 /// What a server speaks.

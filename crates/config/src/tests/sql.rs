@@ -1,7 +1,7 @@
 //! Resources of SQL: what is refused, and where.
 
 use super::{accept, load_with, problems, usual_files, with_resource};
-use crate::SqlEndpoint;
+use crate::{SqlEndpoint, SqlHost, SqlTarget};
 
 /// The problems of a resource with these fields, without the file's name and the resource's path.
 fn of(fields: &str) -> Vec<String> {
@@ -89,7 +89,7 @@ fn mysql_and_mariadb_are_one_type() {
         let snapshot =
             accept(&with_resource(&format!("name: r\ntype: mysql\nurl: '{url}'\n{GRANT}{statement}")));
         let SqlEndpoint::Server(server) = &snapshot.sql_resources["r"].endpoint else { panic!("no server") };
-        assert_eq!((server.engine, server.port), (crate::SqlServerEngine::Mysql, port));
+        assert_eq!((server.engine, server.hosts[0].port), (crate::SqlServerEngine::Mysql, port));
     }
     let found = of(&format!(
         "type: mysql\nurl: mysql://127.0.0.1/users\n{GRANT}statements: {{ a: \"SELECT 1 /*! INTO OUTFILE 'x' */\" }}"
@@ -109,6 +109,79 @@ fn tls_is_the_default_and_plaintext_to_another_machine_has_to_be_said() {
     let both = of(&format!("{remote}plaintext: true\ntls: {{ ca: {{ file: ca.pem }} }}\n{GRANT}"));
     assert!(both.iter().any(|line| line.contains(".tls: plaintext is asked for as well")), "{both:#?}");
     accept(&with_resource(&format!("name: r\ntype: postgres\nurl: postgres://[::1]/users\n{GRANT}")));
+}
+
+#[test]
+fn several_hosts_are_a_list_of_endpoints_and_each_is_checked() {
+    let with = |fields: &str| of(&format!("type: postgres\ndatabase: u\nplaintext: true\n{fields}\n{GRANT}"));
+    let many: Vec<String> = (1..=17).map(|at| format!("'db{at}:5432'")).collect();
+    for (fields, problem) in [
+        ("endpoints: []", ".endpoints: the number of endpoints is out of bounds. Write 1 to 16 of them"),
+        (
+            &format!("endpoints: [{}]", many.join(", ")),
+            ".endpoints: the number of endpoints is out of bounds.",
+        ),
+        ("endpoints: ['db1:5432', 'db2']", ".endpoints[1]: \"db2\" is not an endpoint: the port is missing."),
+        ("endpoints: ['db1:5432', 'db1:5432']", ".endpoints[1]: the endpoint is written twice."),
+        ("endpoints: 'db1:5432'", ".endpoints: expected a list"),
+        (
+            "endpoints: ['db1:1']\nendpoint: 'db1:1'",
+            ": the fields endpoint and endpoints exclude each other.",
+        ),
+        ("endpoint: 'db1:1'\ntarget: secondary", ".target: \"secondary\" is not known here"),
+    ] {
+        let found = with(fields);
+        assert!(found.len() == 1 && found[0].starts_with(problem), "{fields}: {found:#?}");
+    }
+    let found = of(&format!("type: mysql\nurl: 'mysql://db1:1,db2:2/u'\nplaintext: true\n{GRANT}"));
+    let problem =
+        ".url: the URL names several hosts. Write endpoints: [\"db1:3306\", \"db2:3306\"] and database:";
+    assert!(found.len() == 1 && found[0].starts_with(problem), "{found:#?}");
+    let found = of(&format!("{SQLITE}endpoints: ['a:1']\ntarget: any\n{GRANT}"));
+    assert_eq!(found.len(), 2, "{found:#?}");
+    let found = of(&format!("type: postgres\nendpoints: ['[::1]:1', 'db2:2']\ndatabase: u\n{GRANT}"));
+    assert!(found.iter().any(|line| line.contains("nothing says whom to trust")), "{found:#?}");
+}
+
+#[test]
+fn hosts_keep_their_order_and_the_target_is_shown() {
+    for (word, target) in [
+        ("any", SqlTarget::Any),
+        ("primary", SqlTarget::Primary),
+        ("replica", SqlTarget::Replica),
+        ("prefer_replica", SqlTarget::PreferReplica),
+    ] {
+        let fields = format!("endpoints: ['127.0.0.1:7002', '[::1]:7001']\ntarget: {word}\ndatabase: u\n");
+        let snapshot = accept(&with_resource(&format!("name: r\ntype: postgres\n{fields}{GRANT}")));
+        let SqlEndpoint::Server(server) = &snapshot.sql_resources["r"].endpoint else { panic!("no server") };
+        let hosts = [("127.0.0.1", 7002), ("::1", 7001)];
+        let hosts = hosts.map(|(host, port)| SqlHost { host: host.to_owned(), port });
+        assert_eq!((server.hosts.as_slice(), server.target), (hosts.as_slice(), target));
+        let shown = crate::redacted_json(&snapshot).to_string();
+        assert!(shown.contains("[\"127.0.0.1:7002\",\"[::1]:7001\"]"), "{shown}");
+        assert!(shown.contains(&format!("\"target\":\"{word}\"")), "{shown}");
+    }
+}
+
+#[test]
+fn a_grant_that_may_write_on_replicas_is_warned_of() {
+    let warnings = |target: &str, grant: &str| {
+        let statements = "statements: { reads: SELECT 1, writes: DELETE FROM t }";
+        let document = with_resource(&format!(
+            "name: r\ntype: mysql\nurl: mysql://[::1]/u\n{statements}\ntarget: {target}\ngrants: [{grant}]"
+        ));
+        let loaded = load_with(&document, &usual_files()).expect("it loads");
+        let lines = super::lines(&loaded.warnings);
+        lines.into_iter().filter(|line| line.contains("replicas take no writes")).count()
+    };
+    let ad_hoc = "{ plugin: p, ad_hoc: true, read_only: false }";
+    for target in ["replica", "prefer_replica"] {
+        assert_eq!(warnings(target, ad_hoc), 1);
+        assert_eq!(warnings(target, "{ plugin: p, statements: [writes] }"), 1);
+        assert_eq!(warnings(target, "{ plugin: p, statements: [reads] }"), 0);
+        assert_eq!(warnings(target, "{ plugin: p, ad_hoc: true, read_only: true }"), 0);
+    }
+    assert_eq!(warnings("primary", ad_hoc), 0);
 }
 
 #[test]
@@ -241,7 +314,9 @@ fn a_server_is_read_in_both_forms() {
                     password: { file: /run/secrets/redis }\ntls: { ca: { file: ca.pem } }\n";
     let snapshot = accept(&with_resource(&format!("{complete}{GRANT}")));
     let SqlEndpoint::Server(server) = &snapshot.sql_resources["r"].endpoint else { panic!("no server") };
-    assert_eq!((server.host.as_str(), server.port, server.database.as_str()), ("db.internal", 5433, "users"));
+    let at = SqlHost { host: "db.internal".to_owned(), port: 5433 };
+    assert_eq!((server.hosts.as_slice(), server.target), ([at].as_slice(), SqlTarget::Any));
+    assert_eq!(server.database, "users");
     assert!(server.tls.is_some() && server.password.is_some());
     let bad_port = of(&format!("type: postgres\nurl: postgres://localhost:99999/users\n{GRANT}"));
     assert!(bad_port.iter().any(|line| line.starts_with(".url: ")), "{bad_port:#?}");

@@ -1,15 +1,16 @@
 //! How a connection stays fit for the next call: replaced when it is gone, tidied after a failure, as it was opened.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use mysql_async::consts::StatusFlags;
 use mysql_async::prelude::Queryable;
 use mysql_async::{BinaryProtocol, QueryResult};
-use tokio::runtime::Handle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use super::failure::{Failed, failed, is_interrupted};
+use super::open::say_goodbye;
 use super::rows::discard;
 use super::session::Session;
 use crate::engine::Stopper;
@@ -21,8 +22,6 @@ const ASKED_AFTER: Duration = Duration::from_secs(1);
 const REST_ROWS: usize = 100;
 /// Kills that the proof takes in before it gives up.
 const LATE_KILLS_MAX: usize = 3;
-/// A connection that is given up has this long to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(1);
 
 impl Session {
     /// The pool cannot see that the server has closed a connection; so one that was idle is asked, and replaced.
@@ -31,11 +30,13 @@ impl Session {
         if self.used.elapsed() < ASKED_AFTER || self.conn.ping().await.is_ok() {
             return Ok(());
         }
-        let opened = timeout(self.opener.connect_timeout, self.opener.open()).await;
+        let until = Instant::now() + self.link.host().connect_timeout;
+        let opened = timeout_at(until, self.hosts.open(until)).await;
         let opened = opened.unwrap_or(Err(ConnectError::Timeout));
-        let opened = opened.map_err(|error| Failed::broken(error.call_error()))?;
+        let (opened, link) = opened.map_err(|error| Failed::broken(error.call_error()))?;
         (self.conn, self.flavour, self.packet_max) = (opened.conn, opened.flavour, opened.packet_max);
-        self.stop.aim(opened.target);
+        self.stop.aim(Arc::clone(link.host()), opened.target);
+        self.link = link;
         self.is_as_opened();
         Ok(())
     }
@@ -92,14 +93,14 @@ impl Session {
         if !reset {
             return Err(Failed::broken(lost()));
         }
-        let set_up = self.opener.set_up(&mut self.conn, self.flavour).await;
+        let set_up = self.link.host().set_up(&mut self.conn, self.flavour).await;
         set_up.map_err(|error| Failed::broken(error.call_error()))?;
         self.is_as_opened();
         Ok(())
     }
 
     fn is_as_opened(&mut self) {
-        (self.may_write, self.limit_ms, self.is_told) = (false, self.opener.statement_ms, true);
+        (self.may_write, self.limit_ms, self.is_told) = (false, self.link.host().statement_ms, true);
         (self.spent, self.has_visitors) = (false, false);
     }
 
@@ -131,8 +132,8 @@ impl Session {
     pub(crate) fn close(mut self) {
         if self.has_rows || self.is_busy {
             let _ = self.conn.ping().now_or_never();
-        } else if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(timeout(GOODBYE, self.conn.disconnect()));
+        } else {
+            say_goodbye(self.conn);
         }
     }
 }

@@ -23,6 +23,11 @@ impl Failed {
     pub(crate) fn broken(error: CallError) -> Self {
         Failed { error, broken: true, stale: false }
     }
+
+    /// The server runs with `read_only` or another option that is against the statement.
+    pub(crate) fn takes_no_writes(&self) -> bool {
+        self.error.code == Code::Server && matches!(self.error.server_errno, 1290 | 1836)
+    }
 }
 
 impl From<CallError> for Failed {

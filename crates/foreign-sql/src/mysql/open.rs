@@ -3,16 +3,19 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use agw_config::{SqlResource, SqlServer, Tls};
+use agw_config::{SqlHost, SqlResource, SqlServer, Tls};
 use mysql_async::prelude::Queryable;
 use mysql_async::{ClientIdentity, Conn, OptsBuilder, Row, SslOpts};
 use rustls::crypto::CryptoProvider;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::failure::connect_error;
-use super::role;
+use super::{GARBLED, role, unbroken};
 use crate::cursors::CURSOR_IDLE_MAX;
 use crate::error::{BuildError, ConnectError};
+use crate::hosts::{Host, Role};
 use crate::tls::TlsSetup;
 
 /// A silent peer is asked for a sign of life after this.
@@ -24,6 +27,8 @@ const PARAM_GROWTH: usize = 12;
 /// The server waits for a connection that nobody uses longer than the pool does, and for one that does not read its
 /// rows longer than a cursor may be idle.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A connection that is given up has this long to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// What statements rely on, on MySQL and MariaDB alike. The gate takes it for granted that backslashes escape and that
 /// `"` begins a text.
@@ -35,7 +40,7 @@ pub(crate) const FIXED: &str = "NAMES utf8mb4, \
 const FACTS: &str = "SELECT @@version, CONNECTION_ID(), @@max_allowed_packet, \
                      (SELECT HOST FROM information_schema.PROCESSLIST WHERE ID = CONNECTION_ID())";
 
-/// Where a server is and how to get in. Holds the password, and therefore has no `Debug`.
+/// Where one host is and how to get in. Holds the password, and therefore has no `Debug`.
 pub(crate) struct Opener {
     host: String,
     port: u16,
@@ -73,6 +78,8 @@ pub(crate) struct Target {
     pub(crate) id: u64,
     /// Address and port of this side of it.
     pub(crate) host: String,
+    /// Of the server.
+    pub(crate) address: IpAddr,
 }
 
 // === impl Opener ===
@@ -82,13 +89,13 @@ impl Opener {
     ///
     /// # Errors
     /// [`BuildError::Tls`], also for a password that is no text.
-    pub(crate) fn new(resource: &SqlResource, server: &SqlServer) -> Result<Self, BuildError> {
+    pub(crate) fn new(resource: &SqlResource, server: &SqlServer, at: &SqlHost) -> Result<Self, BuildError> {
         let limits = &resource.limits;
         let frame = limits.response_bytes_max.saturating_mul(2);
         let packet = frame.max(limits.request_bytes_max.saturating_mul(PARAM_GROWTH));
         let mut options = OptsBuilder::default()
-            .ip_or_hostname(&server.host)
-            .tcp_port(server.port)
+            .ip_or_hostname(&at.host)
+            .tcp_port(at.port)
             .user(server.username.clone())
             .db_name(Some(&server.database))
             .tcp_keepalive(Some(KEEPALIVE))
@@ -97,7 +104,7 @@ impl Opener {
             .client_found_rows(true)
             .max_allowed_packet(Some(packet.saturating_add(PACKET_EXTRA).min(u32::MAX as usize)))
             .wait_timeout(Some(0))
-            .ssl_opts(server.tls.as_ref().map(|tls| encryption(tls, &server.host)).transpose()?);
+            .ssl_opts(server.tls.as_ref().map(|tls| encryption(tls, &at.host)).transpose()?);
         if let Some(password) = &server.password {
             let text = std::str::from_utf8(password.expose());
             let text = text.map_err(|error| BuildError::Tls { part: "password", cause: error.into() })?;
@@ -105,8 +112,8 @@ impl Opener {
         }
         let idle = resource.pool.idle_timeout.max(CURSOR_IDLE_MAX) + PATIENCE;
         Ok(Opener {
-            host: server.host.clone(),
-            port: server.port,
+            host: at.host.clone(),
+            port: at.port,
             options,
             wait_timeout: idle.as_secs(),
             connect_timeout: resource.pool.connect_timeout,
@@ -116,15 +123,11 @@ impl Opener {
         })
     }
 
-    /// # Errors
-    /// [`ConnectError`], by whose fault it is.
-    ///
-    /// # Cancel safety
-    /// Dropped, it closes what was opened.
-    pub(crate) async fn open(&self) -> Result<Opened, ConnectError> {
-        let mut conn = self.reach().await?;
+    async fn log_in(&self) -> Result<Opened, ConnectError> {
+        let (mut conn, address) = self.first().await?;
         let facts: Option<Row> = conn.query_first(FACTS).await.map_err(connect_error)?;
-        let (flavour, packet_max, target) = facts.as_ref().and_then(facts_of).ok_or_else(|| {
+        let facts = facts.as_ref().and_then(|row| facts_of(row, address));
+        let (flavour, packet_max, target) = facts.ok_or_else(|| {
             ConnectError::Login(
                 "the server does not say what it is, or has no entry for the connection".into(),
             )
@@ -145,26 +148,71 @@ impl Opener {
         conn.query_drop(text).await.map_err(connect_error)
     }
 
-    /// A connection that is logged in and nothing else.
+    /// A connection to the very server of another that is logged in and nothing else.
     ///
     /// # Cancel safety
     /// Dropped, it closes the socket.
-    pub(crate) async fn reach(&self) -> Result<Conn, ConnectError> {
-        let addresses = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
-        let addresses: Vec<IpAddr> =
-            addresses.map_err(ConnectError::Lookup)?.map(|address| address.ip()).collect();
-        let options = self.options.clone().resolved_ips(Some(addresses));
+    pub(crate) async fn reach(&self, address: IpAddr) -> Result<Conn, ConnectError> {
+        let options = self.options.clone().resolved_ips(Some(vec![address]));
         Conn::new(options).await.map_err(connect_error)
+    }
+
+    /// The first of the host's addresses that takes a connection.
+    async fn first(&self) -> Result<(Conn, IpAddr), ConnectError> {
+        let addresses = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
+        let mut last = ConnectError::Reach(std::io::ErrorKind::NotFound.into());
+        for address in addresses.map_err(ConnectError::Lookup)? {
+            match self.reach(address.ip()).await {
+                Ok(conn) => return Ok((conn, address.ip())),
+                Err(error @ ConnectError::Reach(_)) => last = error,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last)
     }
 }
 
-fn facts_of(row: &Row) -> Option<(Flavour, usize, Target)> {
+impl Host for Opener {
+    type Opened = Opened;
+
+    async fn open(&self) -> Result<Opened, ConnectError> {
+        unbroken(self.log_in()).await.unwrap_or_else(|| Err(ConnectError::Login(GARBLED.into())))
+    }
+
+    async fn role(opened: &mut Opened) -> Result<Role, ConnectError> {
+        let role = unbroken(role_of(&mut opened.conn)).await;
+        role.unwrap_or_else(|| Err(ConnectError::Login(GARBLED.into())))
+    }
+
+    fn close(opened: Opened) {
+        say_goodbye(opened.conn);
+    }
+}
+
+/// In the background, within bounds.
+pub(super) fn say_goodbye(conn: Conn) {
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(timeout(GOODBYE, conn.disconnect()));
+    }
+}
+
+/// What the server of a connection is: a replica takes no writes. A word, where `read_only` has more than two values.
+pub(crate) async fn role_of(conn: &mut Conn) -> Result<Role, ConnectError> {
+    let row: Option<Row> = conn.query_first("SELECT @@global.read_only").await.map_err(connect_error)?;
+    match row.and_then(|row| row.get_opt::<String, _>(0)).and_then(Result::ok).as_deref() {
+        Some("0" | "OFF") => Ok(Role::Primary),
+        Some(_) => Ok(Role::Replica),
+        None => Err(ConnectError::Login("the server does not say whether it takes writes".into())),
+    }
+}
+
+fn facts_of(row: &Row, address: IpAddr) -> Option<(Flavour, usize, Target)> {
     let version = row.get_opt::<String, _>(0)?.ok()?;
     let id = row.get_opt::<u64, _>(1)?.ok()?;
     let packet_max = row.get_opt::<usize, _>(2)?.ok()?;
     let host = row.get_opt::<String, _>(3)?.ok()?;
     let flavour = if version.contains("MariaDB") { Flavour::Mariadb } else { Flavour::Mysql };
-    Some((flavour, packet_max, Target { id, host }))
+    Some((flavour, packet_max, Target { id, host, address }))
 }
 
 /// Only the authorities that the operator names are trusted, and the name is verified.

@@ -17,12 +17,13 @@ use super::cursor::Cursor;
 use super::decode::Column;
 use super::encode::encode;
 use super::failure::{Failed, failed, refused};
-use super::open::{self, Flavour, Opened, Opener};
+use super::open::{self, Flavour, Opened, Opener, role_of};
 use super::rows::{write_columns, write_row};
 use super::statements::{check_names, leaves_traces};
 use super::stop::Stop;
 use crate::engine::{Bound, Failure, Ran, RunMode, Work};
-use crate::error::{Refused, invalid, lost};
+use crate::error::{Refused, demoted, invalid, lost};
+use crate::hosts::{Hosts, Link, Role};
 use crate::output::Output;
 
 /// The server ends a statement so much later than the gateway would, which is to be the first.
@@ -39,7 +40,8 @@ pub(crate) struct Session {
     pub(super) conn: Conn,
     pub(super) flavour: Flavour,
     pub(super) packet_max: usize,
-    pub(super) opener: Arc<Opener>,
+    pub(super) hosts: Arc<Hosts<Opener>>,
+    pub(super) link: Link<Opener>,
     pub(crate) stop: Arc<Stop>,
     pub(super) keeps_statements: bool,
     /// What the server has been told.
@@ -64,17 +66,24 @@ pub(crate) struct Session {
 // === impl Session ===
 
 impl Session {
-    pub(crate) fn new(opened: Opened, opener: &Arc<Opener>, statements_max: usize) -> Self {
-        let stop = Arc::new(Stop::new(Arc::clone(opener), opened.target));
+    pub(crate) fn new(
+        opened: Opened,
+        link: Link<Opener>,
+        hosts: &Arc<Hosts<Opener>>,
+        statements_max: usize,
+    ) -> Self {
+        let stop = Arc::new(Stop::new(Arc::clone(link.host()), opened.target));
+        let limit_ms = link.host().statement_ms;
         Session {
             conn: opened.conn,
             flavour: opened.flavour,
             packet_max: opened.packet_max,
-            opener: Arc::clone(opener),
+            hosts: Arc::clone(hosts),
+            link,
             stop,
             keeps_statements: statements_max > 0,
             may_write: false,
-            limit_ms: opener.statement_ms,
+            limit_ms,
             is_told: true,
             in_transaction: false,
             has_rows: false,
@@ -87,7 +96,7 @@ impl Session {
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        !self.is_busy && !self.spent && !self.conn.is_disconnected()
+        !self.is_busy && !self.spent && !self.conn.is_disconnected() && !self.link.is_retired()
     }
 
     /// The end of a call: `None` if the driver panicked.
@@ -101,10 +110,28 @@ impl Session {
     /// Runs work that leaves nothing behind.
     pub(crate) async fn run(&mut self, work: &Work) -> Result<Ran, Failed> {
         self.wake().await?;
-        match self.attempt(work).await {
+        let ran = match self.attempt(work).await {
             // Nothing of it remains, so it may run again.
             Err(stale) if stale.stale && !stale.broken => self.attempt(work).await,
             other => other,
+        };
+        match ran {
+            Err(failed) if failed.takes_no_writes() && self.link.needs_primary() => {
+                Err(self.look_at_host(failed).await)
+            }
+            ran => ran,
+        }
+    }
+
+    /// A write was refused, which may have other reasons. A host that has become a replica is over for all connections.
+    async fn look_at_host(&mut self, failed: Failed) -> Failed {
+        match role_of(&mut self.conn).await {
+            Ok(Role::Primary) => failed,
+            Ok(Role::Replica) => {
+                self.link.retire();
+                Failed::broken(demoted())
+            }
+            Err(_) => Failed { broken: true, ..failed },
         }
     }
 
@@ -234,7 +261,7 @@ impl Session {
         let wrong = |error: CallError| Refused { message: error.message, position: None };
         check_names(text).map_err(wrong)?;
         // Functions that write may be in it, and the server looks at them already.
-        self.tell(true, self.opener.statement_ms).await.map_err(|failed| wrong(failed.error))?;
+        self.tell(true, self.link.host().statement_ms).await.map_err(|failed| wrong(failed.error))?;
         self.conn.prep(text).await.map(drop).map_err(|error| refused(&error, text))
     }
 

@@ -21,8 +21,8 @@ const KILL_AGAIN: Duration = Duration::from_millis(50);
 
 /// What stops what runs on one connection.
 pub(crate) struct Stop {
-    opener: Arc<Opener>,
-    target: Mutex<Target>,
+    /// The connection, and the host that it goes to.
+    aim: Mutex<(Arc<Opener>, Target)>,
     /// No further statement may begin for the work that runs. Cleared when the next work begins.
     stopped: AtomicBool,
     /// A kill went out and no answer came: it may be under way still.
@@ -40,7 +40,7 @@ impl Stop {
     pub(crate) fn new(opener: Arc<Opener>, target: Target) -> Self {
         let (running, _) = watch::channel(false);
         let (stopped, unanswered) = (AtomicBool::new(false), AtomicBool::new(false));
-        Stop { opener, target: Mutex::new(target), stopped, unanswered, running }
+        Stop { aim: Mutex::new((opener, target)), stopped, unanswered, running }
     }
 
     pub(crate) fn begin(&self) {
@@ -48,8 +48,8 @@ impl Stop {
     }
 
     /// The connection has been replaced.
-    pub(crate) fn aim(&self, target: Target) {
-        *self.target.lock() = target;
+    pub(crate) fn aim(&self, opener: Arc<Opener>, target: Target) {
+        *self.aim.lock() = (opener, target);
     }
 
     /// The connection must not serve anybody else: a kill may come yet.
@@ -79,27 +79,27 @@ impl Stop {
         if !*running.borrow_and_update() {
             return Ok(());
         }
+        let (opener, target) = self.aim.lock().clone();
         let mut side = tokio::select! {
             biased;
             _ = running.wait_for(|running| !running) => return Ok(()),
-            side = self.opener.reach() => side?,
+            side = opener.reach(target.address) => side?,
         };
-        let killed = self.kill_over(&mut side).await;
+        let killed = self.kill_over(&mut side, &opener, &target).await;
         // It is of no use any more, however it ends.
         let _ = side.disconnect().await;
         killed
     }
 
-    async fn kill_over(&self, side: &mut Conn) -> Result<(), ConnectError> {
+    async fn kill_over(&self, side: &mut Conn, opener: &Opener, target: &Target) -> Result<(), ConnectError> {
         let mut running = self.running.subscribe();
-        let target = self.target.lock().clone();
-        if !is_there(side, &target).await? {
+        if !is_there(side, target).await? {
             return Err(ConnectError::Login("the server does not know the connection any more".into()));
         }
         while *running.borrow_and_update() {
             let _turn = tokio::select! {
                 _ = running.wait_for(|running| !running) => break,
-                turn = self.opener.kills.acquire() => turn,
+                turn = opener.kills.acquire() => turn,
             };
             self.unanswered.store(true, Ordering::SeqCst);
             side.query_drop(format!("KILL QUERY {}", target.id)).await.map_err(connect_error)?;

@@ -7,6 +7,8 @@ use super::wire::Seen;
 use crate::engine::Failure;
 use crate::error::{ConnectError, Refused, denied, lost, timeout_io};
 
+const NO_WRITES: SqlState = SqlState::READ_ONLY_SQL_TRANSACTION;
+
 /// What came of one attempt.
 #[derive(Debug)]
 pub(crate) struct Failed {
@@ -26,6 +28,21 @@ impl From<Failed> for Failure {
     fn from(failed: Failed) -> Self {
         Failure { error: failed.error, broken: failed.broken }
     }
+}
+
+impl Failed {
+    /// The server's word, and not the grant's.
+    pub(crate) fn takes_no_writes(&self) -> bool {
+        self.error.code == Code::Server && self.error.server_code == NO_WRITES.code()
+    }
+}
+
+/// A server in recovery refuses a transaction that may write as a feature that it does not have.
+pub(crate) fn not_begun(failed: Failed) -> Failed {
+    if failed.error.server_code == SqlState::FEATURE_NOT_SUPPORTED.code() {
+        return Failed { error: of_state(&NO_WRITES, false), ..failed };
+    }
+    failed
 }
 
 /// What came of a statement.

@@ -1,10 +1,11 @@
 //! Opens connections: TCP, TLS, login, session, role.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agw_config::{SqlResource, SqlServer};
+use agw_config::{SqlHost, SqlResource, SqlServer};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -15,6 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::failure::connect_error;
 use super::wire::{Io, Seen, Wire};
 use crate::error::{BuildError, ConnectError};
+use crate::hosts::{Host, Role};
 use crate::tls::TlsSetup;
 
 /// A silent peer is asked for a sign of life this often.
@@ -40,7 +42,7 @@ const ROLE: &str = "SELECT rolsuper, pg_has_role(r.oid, 'pg_execute_server_progr
                     pg_has_role(r.oid, 'pg_read_server_files', 'MEMBER') \
                     FROM pg_catalog.pg_roles r WHERE r.rolname = current_user";
 
-/// Where a server is and how to get in. Holds the password, and therefore has no `Debug`.
+/// Where one host is and how to get in. Holds the password, and therefore has no `Debug`.
 pub(crate) struct Opener {
     host: String,
     port: u16,
@@ -57,6 +59,8 @@ pub(crate) struct Opener {
 /// A connection that is logged in.
 pub(crate) struct Opened {
     pub(crate) client: Client,
+    /// Of the server.
+    pub(crate) address: SocketAddr,
     pub(crate) seen: Arc<Seen>,
     /// Dropped, the connection says goodbye and ends.
     pub(crate) goodbye: DropGuard,
@@ -71,8 +75,8 @@ impl Opener {
     ///
     /// # Errors
     /// [`BuildError::Tls`].
-    pub(crate) fn new(resource: &SqlResource, server: &SqlServer) -> Result<Self, BuildError> {
-        let tls = server.tls.as_ref().map(|tls| TlsSetup::new(tls, &server.host)).transpose()?;
+    pub(crate) fn new(resource: &SqlResource, server: &SqlServer, at: &SqlHost) -> Result<Self, BuildError> {
+        let tls = server.tls.as_ref().map(|tls| TlsSetup::new(tls, &at.host)).transpose()?;
         let mut config = Config::new();
         // TLS is spoken below the driver, which sees a plain stream.
         config.ssl_mode(SslMode::Disable).application_name("agw").dbname(&server.database);
@@ -87,8 +91,8 @@ impl Opener {
         let timeout = ms(resource.limits.call_timeout_max);
         let shared_timeout = ms(resource.limits.call_timeout);
         Ok(Opener {
-            host: server.host.clone(),
-            port: server.port,
+            host: at.host.clone(),
+            port: at.port,
             tls,
             config,
             shared_timeout: format!("SET statement_timeout = {shared_timeout}"),
@@ -98,39 +102,20 @@ impl Opener {
         })
     }
 
-    /// # Errors
-    /// [`ConnectError`], by whose fault it is.
-    ///
-    /// # Cancel safety
-    /// Dropped, it closes what was opened.
-    pub(crate) async fn open(&self) -> Result<Opened, ConnectError> {
-        let seen = Arc::new(Seen::default());
-        let wire = self.reach(Arc::clone(&seen)).await?;
-        let (client, connection) = self.config.connect_raw(wire, NoTls).await.map_err(connect_error)?;
-        let gone = CancellationToken::new();
-        let goodbye = gone.clone().drop_guard();
-        let ended = CancellationToken::new();
-        tokio::spawn(drive(connection, gone, ended.clone().drop_guard()));
-        client.batch_execute(&self.session).await.map_err(connect_error)?;
-        if self.checks_role {
-            check_role(&client).await?;
-        }
-        Ok(Opened { client, seen, goodbye, ended })
+    /// For a connection of the pipelined lane.
+    pub(crate) async fn share(&self, opened: &Opened) -> Result<(), ConnectError> {
+        opened.client.batch_execute(&self.shared_timeout).await.map_err(connect_error)
     }
 
-    /// As [`Opener::open`], for a connection of the pipelined lane.
-    pub(crate) async fn open_shared(&self) -> Result<Opened, ConnectError> {
-        let opened = self.open().await?;
-        opened.client.batch_execute(&self.shared_timeout).await.map_err(connect_error)?;
-        Ok(opened)
-    }
-
-    /// A stream to the server, encrypted if it shall be.
+    /// A stream to the very server of a connection, encrypted if it shall be.
     ///
     /// # Cancel safety
     /// Dropped, it closes the socket.
-    pub(crate) async fn reach(&self, seen: Arc<Seen>) -> Result<Wire, ConnectError> {
-        let socket = self.socket().await?;
+    pub(crate) async fn reach(&self, address: SocketAddr, seen: Arc<Seen>) -> Result<Wire, ConnectError> {
+        self.wire(TcpStream::connect(address).await.map_err(ConnectError::Reach)?, seen).await
+    }
+
+    async fn wire(&self, socket: TcpStream, seen: Arc<Seen>) -> Result<Wire, ConnectError> {
         // Both are best effort: a connection without them works as well.
         let _ = socket.set_nodelay(true);
         let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
@@ -143,17 +128,51 @@ impl Opener {
     }
 
     /// The first of the host's addresses that takes a connection.
-    async fn socket(&self) -> Result<TcpStream, ConnectError> {
+    async fn socket(&self) -> Result<(TcpStream, SocketAddr), ConnectError> {
         let addresses = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
         let mut last = std::io::ErrorKind::NotFound.into();
         for address in addresses.map_err(ConnectError::Lookup)? {
             match TcpStream::connect(address).await {
-                Ok(socket) => return Ok(socket),
+                Ok(socket) => return Ok((socket, address)),
                 Err(error) => last = error,
             }
         }
         Err(ConnectError::Reach(last))
     }
+}
+
+impl Host for Opener {
+    type Opened = Opened;
+
+    async fn open(&self) -> Result<Opened, ConnectError> {
+        let seen = Arc::new(Seen::default());
+        let (socket, address) = self.socket().await?;
+        let wire = self.wire(socket, Arc::clone(&seen)).await?;
+        let (client, connection) = self.config.connect_raw(wire, NoTls).await.map_err(connect_error)?;
+        let gone = CancellationToken::new();
+        let goodbye = gone.clone().drop_guard();
+        let ended = CancellationToken::new();
+        tokio::spawn(drive(connection, gone, ended.clone().drop_guard()));
+        client.batch_execute(&self.session).await.map_err(connect_error)?;
+        if self.checks_role {
+            check_role(&client).await?;
+        }
+        Ok(Opened { client, address, seen, goodbye, ended })
+    }
+
+    async fn role(opened: &mut Opened) -> Result<Role, ConnectError> {
+        role(&opened.client).await
+    }
+
+    /// Its task says goodbye.
+    fn close(_opened: Opened) {}
+}
+
+/// What the server of a connection is. That the session is read-only by default says nothing of it.
+pub(crate) async fn role(client: &Client) -> Result<Role, ConnectError> {
+    let row = client.query_one("SELECT pg_catalog.pg_is_in_recovery()", &[]).await.map_err(connect_error)?;
+    let recovers = row.try_get::<_, bool>(0).map_err(connect_error)?;
+    Ok(if recovers { Role::Replica } else { Role::Primary })
 }
 
 async fn encrypt(tls: &TlsSetup, mut socket: TcpStream) -> Result<Box<dyn Io>, ConnectError> {

@@ -24,12 +24,14 @@ use tokio_util::sync::DropGuard;
 use super::cursor::Cursor;
 use super::decode::Raw;
 use super::encode::{Param, encode};
-use super::failure::{Failed, failed};
+use super::failure::{Failed, failed, not_begun};
+use super::open::{Opened, Opener, role};
 use super::statements::{Column, NotPrepared, Prepared, Statements};
 use super::stop::Stop;
 use super::wire::Seen;
 use crate::engine::{Bound, Ran, RunMode, Work};
-use crate::error::{invalid, timeout_io};
+use crate::error::{demoted, invalid, timeout_io};
+use crate::hosts::{Link, Role};
 use crate::output::{Output, Room};
 
 /// The server ends a statement so much later than the gateway would, which is to be the first.
@@ -44,6 +46,7 @@ pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) seen: Arc<Seen>,
     pub(crate) stop: Arc<Stop>,
+    pub(crate) link: Link<Opener>,
     pub(crate) statements: Statements,
     pub(crate) cursor: Option<Cursor>,
     /// Something may have stayed with the session.
@@ -54,26 +57,44 @@ pub(crate) struct Session {
 // === impl Session ===
 
 impl Session {
-    pub(crate) fn new(
-        client: Client,
-        seen: Arc<Seen>,
-        stop: Arc<Stop>,
-        max: usize,
-        goodbye: DropGuard,
-    ) -> Self {
-        let statements = Statements::new(max);
-        Session { client, seen, stop, statements, cursor: None, spent: false, _goodbye: goodbye }
+    pub(crate) fn new(opened: Opened, link: Link<Opener>, statements_max: usize) -> Self {
+        let Opened { client, address, seen, goodbye, .. } = opened;
+        let stop = Arc::new(Stop::new(Arc::clone(link.host()), address, client.cancel_token()));
+        let statements = Statements::new(statements_max);
+        Session { client, seen, stop, link, statements, cursor: None, spent: false, _goodbye: goodbye }
     }
 
     /// Runs work that leaves nothing behind.
     pub(crate) async fn run(&mut self, work: &Work) -> Result<Ran, Failed> {
-        match self.attempt(work).await {
+        let ran = match self.attempt(work).await {
             // Nothing of it remains, so it may run again.
             Err(stale) if stale.stale && !stale.broken => {
                 self.statements.clear();
                 self.attempt(work).await
             }
             other => other,
+        };
+        match ran {
+            Err(failed) if failed.takes_no_writes() && self.link.needs_primary() => {
+                Err(self.look_at_host(failed).await)
+            }
+            ran => ran,
+        }
+    }
+
+    /// A write was refused. A guest can bring that about in a session of its own; a host that has become a replica is over
+    /// for all connections.
+    async fn look_at_host(&mut self, failed: Failed) -> Failed {
+        if !self.seen.is_idle() && self.roll_back().await.is_err() {
+            return Failed { broken: true, ..failed };
+        }
+        match role(&self.client).await {
+            Ok(Role::Primary) => failed,
+            Ok(Role::Replica) => {
+                self.link.retire();
+                Failed::broken(demoted())
+            }
+            Err(_) => Failed { broken: true, ..failed },
         }
     }
 
@@ -216,7 +237,7 @@ impl Session {
 
     /// What was sent behind a BEGIN that failed ran without it, and may have changed the session.
     pub(crate) fn begun(&self, begun: Result<(), Error>) -> Result<(), Failed> {
-        begun.map_err(|error| Failed { broken: true, ..self.failed(&error, false) })
+        begun.map_err(|error| Failed { broken: true, ..not_begun(self.failed(&error, false)) })
     }
 
     pub(crate) async fn control(&self, text: &str) -> Result<(), Failed> {

@@ -11,12 +11,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::encode::encode;
 use super::failure::{Failed, failed};
-use super::open::Opened;
+use super::open::{Opened, Opener};
 use super::session::{write_columns, write_row};
 use super::statements::{NotPrepared, Prepared, Statements};
 use super::wire::Seen;
 use crate::engine::{BoxFuture, Ran, SharedConnection, Work};
 use crate::error::invalid;
+use crate::hosts::Link;
 use crate::output::Output;
 
 /// Rows of a refused result that are read on before the connection is given up: nothing else can end it.
@@ -25,6 +26,7 @@ const REST_ROWS: usize = 10_000;
 /// A connection that many calls use at once.
 pub(crate) struct PostgresShared {
     client: Client,
+    link: Link<Opener>,
     seen: Arc<Seen>,
     /// Locked for a look, never while anything is waited for.
     statements: Mutex<Statements>,
@@ -36,11 +38,11 @@ pub(crate) struct PostgresShared {
 // === impl PostgresShared ===
 
 impl PostgresShared {
-    pub(crate) fn new(opened: Opened, statements_max: usize) -> Self {
-        let Opened { client, seen, goodbye, ended } = opened;
+    pub(crate) fn new(opened: Opened, link: Link<Opener>, statements_max: usize) -> Self {
+        let Opened { client, seen, goodbye, ended, .. } = opened;
         let statements = Mutex::new(Statements::new(statements_max));
         let goodbye = Mutex::new(Some(goodbye));
-        PostgresShared { client, seen, statements, ended, closed: CancellationToken::new(), goodbye }
+        PostgresShared { client, link, seen, statements, ended, closed: CancellationToken::new(), goodbye }
     }
 
     async fn attempt(&self, work: &Work) -> Result<Ran, Failed> {
@@ -122,6 +124,7 @@ impl SharedConnection for PostgresShared {
             tokio::select! {
                 () = self.ended.cancelled() => {}
                 () = self.closed.cancelled() => {}
+                () = self.link.retired() => {}
             }
         })
     }

@@ -1,5 +1,6 @@
 //! Stops a statement: a cancel request on a connection of its own.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,6 +15,8 @@ use crate::error::ConnectError;
 /// What stops what runs on one connection.
 pub(crate) struct Stop {
     opener: Arc<Opener>,
+    /// Of the connection's server: another one would know nothing of it.
+    address: SocketAddr,
     token: CancelToken,
     /// Nothing further is sent for the work that runs. Cleared when the next begins.
     stopped: AtomicBool,
@@ -22,8 +25,8 @@ pub(crate) struct Stop {
 // === impl Stop ===
 
 impl Stop {
-    pub(crate) fn new(opener: Arc<Opener>, token: CancelToken) -> Self {
-        Stop { opener, token, stopped: AtomicBool::new(false) }
+    pub(crate) fn new(opener: Arc<Opener>, address: SocketAddr, token: CancelToken) -> Self {
+        Stop { opener, address, token, stopped: AtomicBool::new(false) }
     }
 
     pub(crate) fn begin(&self) {
@@ -42,7 +45,7 @@ impl Stop {
     /// # Errors
     /// When the request may be under way still: the connection must not be used again.
     pub(crate) async fn cancel(&self) -> Result<(), ConnectError> {
-        let mut wire = self.opener.reach(Arc::new(Seen::default())).await?;
+        let mut wire = self.opener.reach(self.address, Arc::new(Seen::default())).await?;
         let sent = self.token.cancel_query_raw(&mut wire, NoTls).await;
         sent.map_err(super::failure::connect_error)?;
         let mut rest = [0; 64];

@@ -64,7 +64,7 @@ async fn count(connection: &mut dyn Connection) -> usize {
 
 #[tokio::test]
 async fn what_the_gate_might_let_through_the_session_stops() {
-    let mut connection = engine().connect().await.unwrap();
+    let mut connection = engine().connect(Instant::now()).await.unwrap();
     for text in [
         "DELETE FROM t",
         "INSERT INTO t VALUES (3) RETURNING n",
@@ -88,7 +88,7 @@ async fn what_the_gate_might_let_through_the_session_stops() {
 
 #[tokio::test]
 async fn a_stop_ends_the_statement_that_runs_and_not_the_next_one() {
-    let mut connection = engine().connect().await.unwrap();
+    let mut connection = engine().connect(Instant::now()).await.unwrap();
     let stopper = connection.stopper();
     let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
     for _ in 0..20 {
@@ -108,7 +108,7 @@ async fn a_stop_ends_the_statement_that_runs_and_not_the_next_one() {
 
 #[tokio::test]
 async fn a_connection_is_not_clean_with_a_transaction_open() {
-    let mut connection = engine().connect().await.unwrap();
+    let mut connection = engine().connect(Instant::now()).await.unwrap();
     connection.run(&work("BEGIN", RunMode::Execute, false)).await.unwrap();
     assert!(!connection.prove_clean().await);
 }
@@ -116,7 +116,7 @@ async fn a_connection_is_not_clean_with_a_transaction_open() {
 #[tokio::test]
 async fn a_handle_that_is_dropped_in_mid_statement_ends_its_thread() {
     let engine = engine();
-    let mut connection = engine.connect().await.unwrap();
+    let mut connection = engine.connect(Instant::now()).await.unwrap();
     let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
     let work = work(endless, RunMode::Rows(Expect::Any), true);
     let running = tokio::time::timeout(Duration::from_millis(20), connection.run(&work)).await;

@@ -7,11 +7,18 @@ use crate::problem::{quoted, quoted_path};
 use crate::reader::{Fields, Item};
 use crate::schema::{address, secret, tls};
 use crate::secret::Secret;
-use crate::snapshot::{SqlEndpoint, SqlServer, SqlServerEngine, Sqlite};
+use crate::snapshot::{SqlEndpoint, SqlHost, SqlServer, SqlServerEngine, SqlTarget, Sqlite};
 
 const SCHEMA: [&str; 2] = ["file", "source"];
 const SCHEMA_BYTES_MAX: usize = 1024 * 1024;
 const DATABASE_BYTES_MAX: usize = 63;
+const ENDPOINTS_MAX: usize = 16;
+const TARGETS: [(&str, SqlTarget); 4] = [
+    ("any", SqlTarget::Any),
+    ("primary", SqlTarget::Primary),
+    ("replica", SqlTarget::Replica),
+    ("prefer_replica", SqlTarget::PreferReplica),
+];
 
 pub(super) fn lower(fields: &Fields<'_>, sql_type: SqlType) -> Option<SqlEndpoint> {
     match sql_type {
@@ -24,7 +31,7 @@ pub(super) fn lower(fields: &Fields<'_>, sql_type: SqlType) -> Option<SqlEndpoin
 // === SQLite ===
 
 fn sqlite(fields: &Fields<'_>) -> Option<Sqlite> {
-    for name in ["endpoint", "database", "username", "password", "tls", "plaintext"] {
+    for name in ["endpoint", "endpoints", "target", "database", "username", "password", "tls", "plaintext"] {
         if let Some(item) = fields.optional(name) {
             item.problem("a SQLite database has no such thing", "Remove the field; the URL names the file");
         }
@@ -74,10 +81,9 @@ fn schema(item: &Item<'_>) -> Option<String> {
 
 // === servers ===
 
-/// What `url`, or `endpoint` with `database`, says.
+/// What `url`, or `endpoint` or `endpoints` with `database`, says.
 struct Place {
-    host: String,
-    port: u16,
+    hosts: Vec<SqlHost>,
     database: Option<String>,
 }
 
@@ -86,9 +92,13 @@ fn server(fields: &Fields<'_>, engine: SqlServerEngine) -> Option<SqlServer> {
         item.problem("the tables of a server are not the gateway's to make", "Remove the field");
     }
     let example = format!("url: {}://127.0.0.1:{}/users", schemes(engine)[0], port(engine));
-    let place = fields.one_of(&["url", "endpoint"], &example).and_then(|(field, item)| {
-        if field == "url" { from_url(&item, engine) } else { from_endpoint(&item, engine) }
+    let place = fields.one_of(&["url", "endpoint", "endpoints"], &example);
+    let place = place.and_then(|(field, item)| match field {
+        "url" => from_url(&item, engine),
+        "endpoint" => from_endpoints(std::slice::from_ref(&item), engine),
+        _ => from_endpoints(&item.list_of("endpoints", ENDPOINTS_MAX, ""), engine),
     });
+    let target = fields.optional("target").map_or(Some(SqlTarget::Any), |item| item.choice(&TARGETS));
     let database = fields.optional("database").and_then(|item| Some((database(&item)?, item)));
     let username = fields.optional("username").and_then(|item| Some(item.text()?.to_owned()));
     let password = fields.optional("password").and_then(|item| secret::secret(&item)).map(Secret::new);
@@ -96,7 +106,7 @@ fn server(fields: &Fields<'_>, engine: SqlServerEngine) -> Option<SqlServer> {
     let lowered = verification.as_ref().and_then(tls::lower);
     let plaintext = fields.boolean("plaintext", false);
     let place = place?;
-    check_plaintext(fields, &place.host, verification.as_ref(), plaintext);
+    check_plaintext(fields, &place.hosts, verification.as_ref(), plaintext);
     let database = match (database, place.database) {
         (Some((_, item)), Some(_)) => {
             item.problem("the database is in the URL as well", "Keep one of the two");
@@ -110,19 +120,20 @@ fn server(fields: &Fields<'_>, engine: SqlServerEngine) -> Option<SqlServer> {
             .item
             .problem("the database's name is missing", format!("Write it into the URL, as in {example}"));
     }
-    let (host, port) = (place.host, place.port);
-    Some(SqlServer { engine, host, port, database: database?, username, password, tls: lowered })
+    let (hosts, target) = (place.hosts, target?);
+    Some(SqlServer { engine, hosts, target, database: database?, username, password, tls: lowered })
 }
 
 /// TLS is the default. What is to go in plaintext has to be said, unless it stays on this machine.
-fn check_plaintext(fields: &Fields<'_>, host: &str, tls: Option<&Item<'_>>, plaintext: bool) {
+fn check_plaintext(fields: &Fields<'_>, hosts: &[SqlHost], tls: Option<&Item<'_>>, plaintext: bool) {
+    let stays = hosts.iter().all(|at| address::is_loopback(&at.host));
     match (tls, plaintext) {
         (Some(item), true) => item.problem("plaintext is asked for as well", "Remove tls or plaintext"),
-        (None, false) if !address::is_loopback(host) => fields.item.problem(
+        (None, false) if !stays => fields.item.problem(
             "the connection leaves this machine, and nothing says whom to trust",
             format!("Write tls: {}, or plaintext: true", tls::EXAMPLE),
         ),
-        (None, true) if !address::is_loopback(host) => {
+        (None, true) if !stays => {
             let message = "the connection leaves this machine in plaintext, password included";
             fields.item.warning(message, format!("Use tls: {}", tls::EXAMPLE));
         }
@@ -158,6 +169,16 @@ fn from_url(item: &Item<'_>, engine: SqlServerEngine) -> Option<Place> {
         item.problem("the URL has a query or a fragment", "Remove it; options have fields of their own");
         return None;
     }
+    if text.contains(',') {
+        item.problem(
+            "the URL names several hosts",
+            format!(
+                "Write endpoints: [\"db1:{0}\", \"db2:{0}\"] and database: NAME in place of the url",
+                port(engine)
+            ),
+        );
+        return None;
+    }
     let place = match text.split_once("://") {
         Some((scheme, rest)) if schemes(engine).contains(&scheme) => parse(rest, engine),
         _ => Err("the URL's scheme is not the type's"),
@@ -175,13 +196,29 @@ fn parse(rest: &str, engine: SqlServerEngine) -> Result<Place, &'static str> {
         name if is_database(name) => Some(name.to_owned()),
         _ => return Err("the path of the URL is not a database's name"),
     };
-    Ok(Place { host, port, database })
+    Ok(Place { hosts: vec![SqlHost { host, port }], database })
 }
 
-fn from_endpoint(item: &Item<'_>, engine: SqlServerEngine) -> Option<Place> {
+fn from_endpoints(items: &[Item<'_>], engine: SqlServerEngine) -> Option<Place> {
+    let mut hosts = Vec::new();
+    let mut is_complete = !items.is_empty();
+    for item in items {
+        let Some(at) = host(item, engine) else {
+            is_complete = false;
+            continue;
+        };
+        if hosts.contains(&at) {
+            item.problem("the endpoint is written twice", "Remove one of the two");
+        }
+        hosts.push(at);
+    }
+    is_complete.then_some(Place { hosts, database: None })
+}
+
+fn host(item: &Item<'_>, engine: SqlServerEngine) -> Option<SqlHost> {
     let text = item.text()?;
     match address::parse(text, None) {
-        Ok((host, port)) => Some(Place { host, port, database: None }),
+        Ok((host, port)) => Some(SqlHost { host, port }),
         Err(reason) => {
             let message = format!("{} is not an endpoint: {reason}", quoted(text));
             item.problem(message, format!("Write host:port, such as 127.0.0.1:{}", port(engine)));
