@@ -100,7 +100,8 @@ impl World {
         let mut lines = fields.trim().to_owned();
         let says = |name: &str| fields.lines().any(|line| line.starts_with(&format!("{name}:")));
         for (name, value) in usual {
-            if !says(name) && !(name == "url" && says("endpoints")) {
+            let instead = if name == "url" { "endpoints" } else { name };
+            if !says(name) && !says(instead) {
                 lines.push_str(&format!("\n{name}: {value}"));
             }
         }

@@ -92,7 +92,7 @@ async fn without_a_host_of_the_wanted_role_there_is_no_connection_unless_another
         let hosts = hosts(target, &does);
         let opened = open(&hosts, 100).await;
         // Which of the replicas comes last is drawn, and the last one's time is the caller's.
-        let opened = opened.or_else(|class| Err(if class == "the time is up" { "timeout" } else { class }));
+        let opened = opened.map_err(|class| if class == "the time is up" { "timeout" } else { class });
         assert_eq!(opened, outcome, "{target:?}");
     }
 }
