@@ -13,7 +13,7 @@ use crate::error::{ConnectError, Refused};
 
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// One kind of server. Everything here runs on the resource runtime and must not block it.
+/// One kind of server. Everything here runs on the resource runtime, shared connections on a worker, and must not block.
 pub(crate) trait Engine: Send + Sync {
     /// Opens a connection, logged in and with its session set up: what statements rely on (time zone, text encoding,
     /// the settings that the gate takes for granted) is fixed here.

@@ -21,7 +21,8 @@ use crate::queue::{LineId, Place, Queue};
 /// How often idle connections are looked at.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// One resource's connections. Everything but [`Pool::status`] and [`Pool::spawn`] runs on the resource runtime.
+/// One resource's connections. Everything but [`Pool::status`], [`Pool::spawn`] and
+/// what belongs to the lane runs on the resource runtime.
 pub(crate) struct Pool {
     pub(crate) resource: String,
     pub(crate) engine: Box<dyn Engine>,

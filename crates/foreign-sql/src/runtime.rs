@@ -1,6 +1,7 @@
-//! The resource runtime: one thread with an event loop, where pools and connections of every SQL resource live.
+//! The resource runtime: one thread with an event loop, where connections of every SQL resource live, but those of the
+//! lanes.
 //!
-//! A worker never touches a connection: it sends a call here and waits for the answer. So a connection that many
+//! A worker never touches such a connection: it sends a call here and waits for the answer. So a connection that many
 //! workers share in turn needs no lock and no moving of sockets, and a driver may keep its tasks on one runtime.
 
 use std::io;
