@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use agw_foreign_sql::StartError;
 use agw_tests::Postgres;
 use agw_wire::Code;
-use agw_wire::sql::Mode;
+use agw_wire::sql::{Cell, Mode};
 
 use crate::world::World;
 
@@ -134,5 +134,33 @@ async fn a_role_that_could_cheat_does_not_serve_read_only_grants() {
         let world = World::on(Arc::clone(&server), &format!("username: {user}\n{grants}"));
         world.backend.start().await.unwrap();
         assert_eq!(world.plugin("q").value("SELECT 1", &[]).await, "Int(1)");
+    }
+}
+
+#[tokio::test]
+async fn a_named_statement_cannot_make_its_connection_writable_for_the_next() {
+    for pipelined in ["", ", pipelined: true"] {
+        let world = World::unstarted(&format!(
+            "pool: {{ max: 1, pipelined: 1 }}\nstatements: {{ run: {{ text: 'SELECT run($1::text)'{pipelined} }} }}\n\
+             grants: [{{ plugin: p, statements: [run], read_only: true }}]"
+        ));
+        world.direct(
+            "CREATE TABLE keys (k text); INSERT INTO keys VALUES ('a'); GRANT ALL ON keys TO agw; \
+             CREATE FUNCTION run(t text) RETURNS int LANGUAGE plpgsql AS 'BEGIN EXECUTE t; RETURN 1; END'",
+        );
+        world.backend.start().await.unwrap();
+        let plugin = world.plugin("p");
+        let run = async |text: &str| plugin.named(Mode::Query, "run", &[Cell::Text(text)]).await;
+        assert!(run("DELETE FROM keys").await.is_err(), "{pipelined}");
+        for unlock in [
+            "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE",
+            "SET default_transaction_read_only = off",
+            "SELECT set_config('default_transaction_read_only', 'off', false)",
+        ] {
+            let _ = run(unlock).await;
+            let error = run("DELETE FROM keys").await.unwrap_err();
+            assert!(matches!(error.code, Code::Denied | Code::Unavailable), "{pipelined} {unlock}: {error}");
+        }
+        assert_eq!(world.direct("SELECT count(*) FROM keys"), "1");
     }
 }

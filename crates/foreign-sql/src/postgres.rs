@@ -67,6 +67,11 @@ impl Engine for PostgresEngine {
         Box::pin(async move {
             let (opened, link) = self.hosts.open(until).await?;
             link.host().share(&opened).await?;
+            if !opened.seen.is_read_only() {
+                let message =
+                    "pipelined statements need a server that tells its settings: Postgres 14 or later";
+                return Err(ConnectError::Open(message.into()));
+            }
             Ok(Arc::new(PostgresShared::new(opened, link, self.statements_max)) as Arc<dyn SharedConnection>)
         })
     }

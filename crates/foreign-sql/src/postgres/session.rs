@@ -6,7 +6,8 @@
 //!
 //! A single named statement that only reads needs none of that: its words are the operator's, its own implicit
 //! transaction is read-only by the session's default, which it cannot leave once it runs, and the gateway stops it at
-//! its deadline. (The server by itself would at `call_timeout_max`.) It costs the server a third of the work.
+//! its deadline. Should a function change that default, the server says so (from version 14 on; before, such a statement
+//! has its transaction), and the connection is closed. (The server by itself would at `call_timeout_max`.) It costs the server a third of the work.
 //!
 //! A single statement and the transaction around it are sent together and cost one round trip, unless its result may
 //! have to be refused and what it wrote be undone.
@@ -119,8 +120,10 @@ impl Session {
         let mut output = Output::new(work.mode, work.caps);
         self.check_stopped()?;
         let running = self.one(&prepared, params, bound.kind, work.read_only, &mut output);
-        if work.read_only && !bound.ad_hoc && !prepared.leaves_traces {
+        if work.read_only && !bound.ad_hoc && !prepared.leaves_traces && self.seen.is_read_only() {
             running.await?;
+            // A function may have changed it: the connection serves nobody else.
+            self.spent |= !self.seen.is_read_only();
             return Ok(output.finish(false));
         }
         let no_refusal = work.mode == RunMode::Execute && prepared.columns.is_empty();

@@ -72,6 +72,10 @@ impl PostgresShared {
         if let Some(refused) = refused {
             return Err(refused);
         }
+        if !self.seen.is_read_only() {
+            // A function has changed it: nobody else must come.
+            self.close();
+        }
         output.end_result(0, 0)?;
         Ok(output.finish(false))
     }
