@@ -162,7 +162,11 @@ fn the_share_holds(world: &World, verdict: &mut Verdict, calls: usize) -> Result
         most = most.max(world.server.sleeping()?);
     }
     asked.finish()?;
-    verdict.check(&format!("statements of one plugin at once on the server, {HELD}"), most == HELD, most);
+    // On a machine that is very busy a statement may not stop in time: its place is free, and it ends a little later.
+    let given_up = world.gateway.output().matches("a statement did not stop").count();
+    let figure = format!("{most} ({given_up} did not stop in time)");
+    let holds = (HELD..=HELD + given_up).contains(&most);
+    verdict.check(&format!("statements of one plugin at once on the server, {HELD}"), holds, figure);
     Ok(())
 }
 
