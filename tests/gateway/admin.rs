@@ -3,7 +3,8 @@ use anyhow::{Context, Result};
 use http::Method;
 
 const PASSWORD: &str = "correct-horse-battery";
-const PAGES: [&str; 6] = ["/livez", "/readyz", "/metrics", "/v1/config", "/v1/plugins", "/v1/resources"];
+const PAGES: [&str; 7] =
+    ["/livez", "/readyz", "/metrics", "/v1/config", "/v1/plugins", "/v1/resources", "/v1/revisions"];
 
 /// The families of control-and-resources, section 5.3, that issue 2 brings.
 const METRICS: [&str; 16] = [

@@ -1,5 +1,5 @@
-//! The gateway from outside: guests that misbehave, upstreams and clients that break off, bounds, start and end, the
-//! admin port.
+//! The gateway from outside: guests that misbehave, upstreams and clients that break off, bounds, start and end,
+//! another configuration, the admin port.
 
 mod admin;
 mod backoff;
@@ -9,6 +9,7 @@ mod hand_over;
 mod limits;
 mod misbehave;
 mod raw;
+mod reload;
 mod routes;
 mod start_and_end;
 mod upstreams;

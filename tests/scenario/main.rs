@@ -9,6 +9,7 @@ mod held;
 mod holder;
 mod idle_and_slow;
 mod outage;
+mod reload;
 mod rotation;
 mod shared_limit;
 mod sql;
@@ -41,6 +42,11 @@ const SCENARIOS: &[(&str, &str, Scenario)] = &[
     ),
     ("hand-over", "100,000 requests while one process after the other takes over", hand_over::run),
     ("rotation", "100,000 requests over TLS while certificates are replaced", rotation::run),
+    (
+        "reload",
+        "five minutes of load while the configuration changes a hundred times, a third of them badly",
+        reload::run,
+    ),
     (
         "idle-and-slow",
         "10,000 idle connections and 1,000 slow clients beside 64 that work",

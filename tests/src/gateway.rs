@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Builder;
 use tokio::time::sleep;
@@ -81,10 +82,18 @@ impl Gateway {
     /// As for [`Gateway::start`].
     pub fn start_with(config: &str, files: &[(&str, &[u8])], options: &[&str]) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        fs::write(folder.path().join("agw.yaml"), config)?;
         for (name, contents) in files {
             fs::write(folder.path().join(name), contents)?;
         }
+        Self::start_in(folder, config, options)
+    }
+
+    /// The same in a folder that has everything but the document.
+    ///
+    /// # Errors
+    /// As for [`Gateway::start`].
+    pub fn start_in(folder: TempDir, config: &str, options: &[&str]) -> Result<Self> {
+        fs::write(folder.path().join("agw.yaml"), config)?;
         let args = [&["run", "--config", "agw.yaml"], options].concat();
         Self::launch(folder, &args)
     }
@@ -185,6 +194,45 @@ impl Gateway {
             }
             sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Replaces a file beside the document, or the document (`agw.yaml`), in one step.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn replace(&self, name: &str, contents: impl AsRef<[u8]>) -> Result<()> {
+        let path = self.folder.path().join(name);
+        let beside = self.folder.path().join(format!("{name}.new"));
+        fs::write(&beside, contents)?;
+        fs::rename(beside, path)?;
+        Ok(())
+    }
+
+    /// Waits until `/v1/revisions` is so, and gives it. The gateway looks at its files every half a second.
+    ///
+    /// # Errors
+    /// When it is not so in 20 seconds; `what` is for the message.
+    pub async fn wait_for_revisions(&self, what: &str, enough: impl Fn(&Value) -> bool) -> Result<Value> {
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            let page = Client::new(self.admin).get("/v1/revisions").await?.json()?;
+            if enough(&page) {
+                return Ok(page);
+            }
+            if Instant::now() >= end {
+                bail!("after 20 s it still does not hold: {what}\n{page:#}\n{}", self.process.output());
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until this revision serves.
+    ///
+    /// # Errors
+    /// As for [`Gateway::wait_for_revisions`].
+    pub async fn wait_for_revision(&self, revision: u64) -> Result<Value> {
+        let what = format!("revision {revision} serves");
+        self.wait_for_revisions(&what, |page| page["live"] == revision).await
     }
 
     /// What it has printed so far, stdout and stderr together.

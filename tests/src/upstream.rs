@@ -41,6 +41,7 @@ pub struct Recorded {
 /// What to answer.
 #[derive(Clone, Debug)]
 pub struct Script {
+    pause: Duration,
     status: StatusCode,
     headers: HeaderMap,
     body: Body,
@@ -76,19 +77,26 @@ impl Script {
 
     /// This status and body.
     pub fn status(status: StatusCode, body: impl Into<Bytes>) -> Self {
-        Script { status, headers: HeaderMap::new(), body: Body::Whole(body.into()) }
+        Script { pause: Duration::ZERO, status, headers: HeaderMap::new(), body: Body::Whole(body.into()) }
     }
 
     /// A chunked body with status 200; each chunk comes after its pause.
     pub fn chunks(chunks: impl IntoIterator<Item = (Duration, Bytes)>) -> Self {
         let chunks = chunks.into_iter().collect();
         let body = Body::Chunks { chunks, complete: true, trailers: None };
-        Script { status: StatusCode::OK, headers: HeaderMap::new(), body }
+        Script { pause: Duration::ZERO, status: StatusCode::OK, headers: HeaderMap::new(), body }
     }
 
     /// No answer at all, on an open connection.
     pub fn never() -> Self {
-        Script { status: StatusCode::OK, headers: HeaderMap::new(), body: Body::Never }
+        let (pause, status) = (Duration::ZERO, StatusCode::OK);
+        Script { pause, status, headers: HeaderMap::new(), body: Body::Never }
+    }
+
+    /// The same, but its head comes after a pause.
+    pub fn after(mut self, pause: Duration) -> Self {
+        self.pause = pause;
+        self
     }
 
     /// The same with one more header.
@@ -117,6 +125,7 @@ impl Script {
     }
 
     async fn respond(self) -> Response<BoxBody<Bytes, EarlyClose>> {
+        sleep(self.pause).await;
         let body = match self.body {
             Body::Whole(bytes) => Full::new(bytes).map_err(|never: Infallible| match never {}).boxed(),
             Body::Never => std::future::pending().await,

@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::gateway::Gateway;
 use crate::resources::Resources;
+use crate::revisions::Revisions;
 
 /// Connections at once; further ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 64;
@@ -32,7 +33,8 @@ const CONNECTIONS_MAX: usize = 64;
 /// For a request's head to arrive.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
-const ENDPOINTS: [&str; 6] = ["/livez", "/readyz", "/metrics", "/v1/config", "/v1/plugins", "/v1/resources"];
+const ENDPOINTS: [&str; 7] =
+    ["/livez", "/readyz", "/metrics", "/v1/config", "/v1/plugins", "/v1/resources", "/v1/revisions"];
 
 /// The running admin port.
 pub(crate) struct Admin {
@@ -48,6 +50,7 @@ pub(crate) struct Admin {
 struct State {
     metrics: Arc<Metrics>,
     stage: RwLock<Stage>,
+    revisions: Mutex<Revisions>,
 }
 
 /// What the port has to show.
@@ -69,19 +72,20 @@ pub(crate) struct View {
 impl View {
     pub(crate) fn of(gateway: &Gateway) -> Self {
         let listening: Value = gateway
-            .addresses
+            .addresses()
             .iter()
             .map(|(name, address)| json!({ "name": name, "address": address.to_string() }))
             .collect();
         let config = json!({
-            "digest": gateway.snapshot.digest,
+            "revision": gateway.revision(),
+            "digest": gateway.snapshot().digest,
             "listening": listening,
-            "snapshot": agw_config::redacted_json(&gateway.snapshot),
+            "snapshot": agw_config::redacted_json(gateway.snapshot()),
         });
         View {
             config: Arc::new(config),
-            plugins: gateway.plugins.iter().cloned().collect(),
-            resources: gateway.resources.clone(),
+            plugins: gateway.plugins().into(),
+            resources: Arc::clone(gateway.resources()),
         }
     }
 }
@@ -115,7 +119,8 @@ impl Admin {
         socket.set_nonblocking(true).context("prepare the admin port")?;
         let second = socket.try_clone().context("copy the admin port's socket")?;
         let listener = TcpListener::from_std(socket).context("serve the admin port")?;
-        let state = Arc::new(State { metrics, stage: RwLock::new(Stage::Starting) });
+        let state =
+            Arc::new(State { metrics, stage: RwLock::new(Stage::Starting), revisions: Mutex::default() });
         let (release, stop) = (CancellationToken::new(), CancellationToken::new());
         let server = tokio::spawn(serve(listener, state.clone(), release.clone(), stop.clone()));
         Ok(Admin { address, state, socket: Some(second), release, stop, server })
@@ -139,9 +144,16 @@ impl Admin {
         self.address
     }
 
-    /// From here on the gateway is ready.
+    /// From here on the gateway is ready, and this is what there is to see of it.
     pub(crate) fn show(&self, view: View) {
-        *self.state.stage.write() = Stage::Serving(view);
+        // What was shown before may be the last to hold a resource; it goes outside of the lock.
+        let before = std::mem::replace(&mut *self.state.stage.write(), Stage::Serving(view));
+        drop(before);
+    }
+
+    /// For `/v1/revisions`.
+    pub(crate) fn revisions(&self) -> MutexGuard<'_, Revisions> {
+        self.state.revisions.lock()
     }
 
     /// From here on `/readyz` says no, so that load balancers look elsewhere.
@@ -226,6 +238,7 @@ fn respond(state: &State, method: &Method, path: &str) -> Response<Full<Bytes>> 
         "/v1/config" => state.show(|view| (*view.config).clone()),
         "/v1/plugins" => state.show(|view| view.plugins.iter().map(|plugin| plugin_json(plugin)).collect()),
         "/v1/resources" => state.show(|view| view.resources.status()),
+        "/v1/revisions" => state.show(|_| state.revisions.lock().show()),
         _ => text(StatusCode::NOT_FOUND, format!("no such page; there are {}\n", ENDPOINTS.join(", "))),
     }
 }

@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use agw_config::{Plugin, Problem, Snapshot};
+use agw_config::{Files, Plugin, Problem, Snapshot};
 
-use crate::document::{Machine, load_file};
+use crate::document::load_file;
 
 /// Checks a document. Problems go to `out`, one per line, then a summary; warnings go to `err` and do not fail.
 /// Returns whether the document may run.
@@ -16,7 +16,7 @@ use crate::document::{Machine, load_file};
 /// When the output cannot be written.
 pub(crate) fn check(
     config: &Path,
-    machine: &Machine<'_>,
+    machine: &dyn Files,
     inspect: impl Fn(&Plugin) -> Result<(), (String, String)>,
     out: &mut dyn Write,
     err: &mut dyn Write,
@@ -86,6 +86,7 @@ fn counted(count: usize, one: &str, many: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document::Machine;
 
     const MACHINE: Machine<'_> = Machine { builtin_modules: &["rate-limit"] };
 

@@ -1,7 +1,10 @@
 //! Configuration documents on this machine: the file, and the files and variables that it names.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use agw_config::{DOCUMENT_BYTES_MAX, Files, Loaded, Origin, Problem};
@@ -34,11 +37,68 @@ impl Files for Machine<'_> {
     }
 }
 
+/// Notes which files a document names, and what the system says of them before they are read.
+pub(crate) struct Noting<'a> {
+    machine: &'a Machine<'a>,
+    named: RefCell<Stamps>,
+}
+
+/// Files, and what the system says of each; nothing of one that is not there.
+pub(crate) type Stamps = BTreeMap<PathBuf, Option<Stamp>>;
+
+/// What changes with a file: device, inode, length, and times of change in seconds and nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp((u64, u64, u64), (i64, i64), (i64, i64));
+
+impl Stamp {
+    /// Of what the path leads to: a symbolic link that leads elsewhere changes it.
+    pub(crate) fn of(path: &Path) -> Option<Stamp> {
+        let data = std::fs::metadata(path).ok()?;
+        let file = (data.dev(), data.ino(), data.len());
+        Some(Stamp(file, (data.mtime(), data.mtime_nsec()), (data.ctime(), data.ctime_nsec())))
+    }
+}
+
+impl<'a> Noting<'a> {
+    pub(crate) fn new(machine: &'a Machine<'a>) -> Self {
+        Noting { machine, named: RefCell::default() }
+    }
+
+    /// Every file that was read or looked for, whether it is there or not.
+    pub(crate) fn named(self) -> Stamps {
+        self.named.into_inner()
+    }
+
+    fn note(&self, path: &Path) {
+        self.named.borrow_mut().entry(path.to_owned()).or_insert_with(|| Stamp::of(path));
+    }
+}
+
+impl Files for Noting<'_> {
+    fn read(&self, path: &Path) -> Result<Vec<u8>, String> {
+        self.note(path);
+        self.machine.read(path)
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        self.note(path);
+        self.machine.exists(path)
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        self.machine.env(name)
+    }
+
+    fn builtin_modules(&self) -> &[&str] {
+        self.machine.builtin_modules()
+    }
+}
+
 /// Reads and loads a document.
 ///
 /// # Errors
 /// All its problems; a file that cannot be read is one.
-pub(crate) fn load_file(path: &Path, machine: &Machine<'_>) -> Result<Loaded, Vec<Problem>> {
+pub(crate) fn load_file(path: &Path, machine: &dyn Files) -> Result<Loaded, Vec<Problem>> {
     let name = path.display().to_string();
     let refused = |message: String, hint: &str| {
         let path = "document".to_owned();
@@ -63,7 +123,7 @@ pub(crate) fn load_text(
     text: &str,
     name: &str,
     folder: &Path,
-    machine: &Machine<'_>,
+    machine: &dyn Files,
 ) -> Result<Loaded, Vec<Problem>> {
     // Absolute, so that messages and `/v1/config` say which file is meant.
     let folder = std::path::absolute(if folder.as_os_str().is_empty() { Path::new(".") } else { folder });

@@ -1,6 +1,8 @@
 //! From a snapshot to what runs: resources, plugins, listeners, in this order; nothing serves before all of it is up.
+//!
+//! The first snapshot and every later one go the same way. What a later one has as it was before goes on; the rest is
+//! made beside what serves, and takes its place in one step.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -10,14 +12,18 @@ use std::time::Duration;
 use agw_config::Snapshot;
 use agw_proxy::{Inherited, Proxy, ProxyOptions, Runtime};
 use agw_telemetry::Metrics;
-use agw_wasm::{HostOptions, LoadedPlugin, PluginHost, VmPools};
+use agw_wasm::LoadedPlugin;
 use anyhow::{Context, Result};
 
-use crate::modules;
+use crate::changes::changes;
+use crate::plugins::{Bench, Plugins, Side};
 use crate::resources::Resources;
 
-/// How long requests that are under way may take after SIGTERM.
+/// How long requests that are under way may take after SIGTERM, and connections of a listener that is gone.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The number of the snapshot that the process starts with.
+const FIRST_REVISION: u64 = 1;
 
 /// What was decided when the process started.
 pub(crate) struct GatewayOptions {
@@ -31,34 +37,108 @@ pub(crate) struct GatewayOptions {
 
 /// A running gateway.
 pub(crate) struct Gateway {
-    pub(crate) snapshot: Arc<Snapshot>,
-    pub(crate) addresses: Vec<(String, SocketAddr)>,
-    pub(crate) plugins: Vec<Arc<LoadedPlugin>>,
-    pub(crate) resources: Arc<Resources>,
+    snapshot: Arc<Snapshot>,
+    resources: Arc<Resources>,
+    plugins: Plugins,
+    runtime: Arc<Runtime>,
     proxy: Proxy,
+    bench: Bench,
 }
 
 impl Gateway {
     /// # Errors
     /// Whatever keeps any part from running, with its name. Nothing has served then.
-    pub(crate) async fn start(snapshot: Snapshot, mut options: GatewayOptions) -> Result<Self> {
+    pub(crate) async fn start(snapshot: Snapshot, options: GatewayOptions) -> Result<Self> {
+        let GatewayOptions { workers, access_log, cache_dir, metrics, inherited } = options;
         let snapshot = Arc::new(snapshot);
+        let bench = Bench { workers, cache_dir, metrics };
         let proxy_options = ProxyOptions {
-            workers: options.workers,
-            access_log: options.access_log,
+            workers,
+            access_log,
             drain_timeout: DRAIN_TIMEOUT,
-            metrics: options.metrics.clone(),
+            metrics: Arc::clone(&bench.metrics),
         };
         // First, because a port that is taken is the quickest thing to find out.
-        let bound = Proxy::take_over(&snapshot, proxy_options, std::mem::take(&mut options.inherited))?;
-        let resources = Arc::new(Resources::build(&snapshot, options.workers, &options.metrics)?);
-        resources.start().await?;
-        let plugins = load_plugins(&snapshot, &resources, &options).await?;
-        let runtime = Runtime::new(snapshot.clone(), &plugins, VmPools::new)?;
-        let addresses = bound.addresses();
-        let proxy = bound.spawn(Arc::new(runtime))?;
-        let plugins = plugins.into_values().collect();
-        Ok(Gateway { snapshot, addresses, plugins, resources, proxy })
+        let bound = Proxy::take_over(&snapshot, proxy_options, inherited)?;
+        let none = Resources::default();
+        let resources = Arc::new(none.next(&snapshot, workers, &bench.metrics)?);
+        resources.start(&none).await?;
+        let side = Side { snapshot: &snapshot, resources: &resources };
+        let plugins = Plugins::none().next(None, side, &bench).await?;
+        let runtime = Runtime::new(FIRST_REVISION, Arc::clone(&snapshot), plugins.loaded(), None)?;
+        let runtime = Arc::new(runtime);
+        let proxy = bound.spawn(Arc::clone(&runtime))?;
+        Ok(Gateway { snapshot, resources, plugins, runtime, proxy, bench })
+    }
+
+    /// Serves with another snapshot: requests that begin once this returns have it, those under way keep theirs. Says
+    /// what has changed; without a change, nothing happens and there is no new revision.
+    ///
+    /// # Errors
+    /// Whatever keeps any part from running, with its name. Everything is as it was then.
+    ///
+    /// # Cancel safety
+    /// Dropped, it has changed nothing or everything.
+    pub(crate) async fn apply(&mut self, snapshot: Snapshot) -> Result<Vec<String>> {
+        let snapshot = Arc::new(snapshot);
+        let before = Side { snapshot: &self.snapshot, resources: &self.resources };
+        let resources = self.resources.next(&snapshot, self.bench.workers, &self.bench.metrics)?;
+        resources.start(&self.resources).await?;
+        let resources = Arc::new(resources);
+        let side = Side { snapshot: &snapshot, resources: &resources };
+        let plugins = self.plugins.next(Some(before), side, &self.bench).await?;
+        let mut changed = changes(&self.snapshot, &snapshot);
+        changed.extend(self.new_modules(&plugins));
+        if changed.is_empty() {
+            return Ok(changed);
+        }
+        let revision = self.revision() + 1;
+        let runtime = Runtime::new(revision, Arc::clone(&snapshot), plugins.loaded(), Some(&self.runtime))?;
+        let runtime = Arc::new(runtime);
+        let prepared = self.proxy.prepare(&snapshot)?;
+        (self.snapshot, self.resources, self.plugins) = (snapshot, resources, plugins);
+        self.runtime = Arc::clone(&runtime);
+        self.proxy.apply(prepared, runtime).await.context("change the listeners")?;
+        Ok(changed)
+    }
+
+    /// Plugins whose configuration is as it was, and whose module's file has become another.
+    fn new_modules(&self, next: &Plugins) -> Vec<String> {
+        let is_new = |name: &String, plugin: &Arc<LoadedPlugin>| {
+            self.plugins
+                .loaded()
+                .get(name)
+                .is_some_and(|known| known.module_digest() != plugin.module_digest())
+        };
+        let new = next.loaded().iter().filter(|(name, plugin)| is_new(name, plugin));
+        let mut new: Vec<_> = new.map(|(name, _)| format!("module of plugin {name}")).collect();
+        new.sort();
+        new
+    }
+
+    /// The number of what serves.
+    pub(crate) fn revision(&self) -> u64 {
+        self.runtime.revision()
+    }
+
+    pub(crate) fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    pub(crate) fn resources(&self) -> &Arc<Resources> {
+        &self.resources
+    }
+
+    /// In the order of their names.
+    pub(crate) fn plugins(&self) -> Vec<Arc<LoadedPlugin>> {
+        let mut plugins: Vec<_> = self.plugins.loaded().values().cloned().collect();
+        plugins.sort_by(|one, other| one.name().cmp(other.name()));
+        plugins
+    }
+
+    /// Name and address of each listener.
+    pub(crate) fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        self.proxy.addresses()
     }
 
     /// Handles of every listening socket, by the listener's name.
@@ -74,27 +154,4 @@ impl Gateway {
         self.proxy.drain().await;
         self.resources.shutdown().await;
     }
-}
-
-async fn load_plugins(
-    snapshot: &Snapshot,
-    resources: &Resources,
-    options: &GatewayOptions,
-) -> Result<HashMap<String, Arc<LoadedPlugin>>> {
-    let mut loaded = HashMap::new();
-    if snapshot.plugins.is_empty() {
-        return Ok(loaded);
-    }
-    let host = PluginHost::new(HostOptions {
-        engine: modules::engine_options(snapshot.plugins.values().map(AsRef::as_ref), options.workers),
-        cache_dir: options.cache_dir.clone(),
-        metrics: options.metrics.clone(),
-    })?;
-    for (name, plugin) in &snapshot.plugins {
-        let access = resources.access(snapshot, plugin, &options.metrics)?;
-        let bytes = modules::read(&plugin.module).with_context(|| format!("plugin {name:?}"))?;
-        let plugin = host.load(plugin.clone(), bytes, access).await;
-        loaded.insert(name.clone(), plugin.with_context(|| format!("load the plugin {name:?}"))?);
-    }
-    Ok(loaded)
 }

@@ -1,17 +1,22 @@
 //! The `agw` binary: the composition root, and the only crate that knows all the others.
 
 mod admin;
+mod changes;
 mod check;
 mod cli;
 mod document;
 mod gateway;
 mod hand_over;
+mod live;
 mod log;
 mod modules;
 mod open_files;
 mod options;
+mod plugins;
 mod quickstart;
+mod reload;
 mod resources;
+mod revisions;
 mod run;
 mod trial;
 
@@ -24,6 +29,7 @@ use clap::Parser;
 
 use crate::cli::{CheckArgs, Cli, Command, QuickstartArgs, RunArgs, TryArgs};
 use crate::document::Machine;
+use crate::reload::Watch;
 use crate::run::Service;
 use crate::trial::Trial;
 
@@ -33,7 +39,7 @@ use crate::trial::Trial;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What refers to this machine in a document.
-const MACHINE: Machine<'static> = Machine { builtin_modules: &modules::NAMES };
+static MACHINE: Machine<'static> = Machine { builtin_modules: &modules::NAMES };
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -56,16 +62,21 @@ fn main() -> ExitCode {
 }
 
 fn run(args: RunArgs) -> Result<ExitCode> {
-    let loaded = match document::load_file(&args.config, &MACHINE) {
-        Ok(loaded) => loaded,
+    let (loaded, watch) = match Watch::start(&args.config, &MACHINE) {
+        Ok(started) => started,
         Err(problems) => return refused(&problems),
     };
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let hand_over = args.hand_over;
-    Service { snapshot: loaded.snapshot, serve: args.serve, cache_dir: modules::cache_dir(), hand_over }
-        .run(|_| Ok(()))
+    let service = Service {
+        snapshot: loaded.snapshot,
+        serve: args.serve,
+        cache_dir: modules::cache_dir(),
+        hand_over: args.hand_over,
+        watch: Some(watch),
+    };
+    service.run(|_| Ok(()))
 }
 
 fn check(args: &CheckArgs) -> Result<ExitCode> {
@@ -91,6 +102,7 @@ fn quickstart(args: &QuickstartArgs) -> Result<ExitCode> {
         serve: args.serve.clone(),
         cache_dir: modules::cache_dir(),
         hand_over: None,
+        watch: None,
     };
     service.run(|addresses| {
         let Some((_, listen)) = addresses.first() else { return Ok(()) };
@@ -112,8 +124,8 @@ fn try_filter(args: &TryArgs) -> Result<ExitCode> {
         Err(problems) => return refused(&problems),
     };
     trial.report(&snapshot, args.count, &mut io::stderr().lock()).context("print what the module is")?;
-    let service =
-        Service { snapshot, serve: args.serve.clone(), cache_dir: modules::cache_dir(), hand_over: None };
+    let (serve, cache_dir) = (args.serve.clone(), modules::cache_dir());
+    let service = Service { snapshot, serve, cache_dir, hand_over: None, watch: None };
     service.run(|addresses| {
         let Some((_, listen)) = addresses.first() else { return Ok(()) };
         writeln!(io::stderr().lock(), "\n{}\n", trial::curl_line(*listen)).context("print the line to try")

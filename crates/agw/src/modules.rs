@@ -55,7 +55,14 @@ pub(crate) fn cache_dir() -> Option<PathBuf> {
     base.map(|base| base.join("agw").join("modules"))
 }
 
-/// What the engine must reserve for these plugins.
+/// Whether what was reserved is enough.
+pub(crate) fn suffices(reserved: &EngineOptions, needs: &EngineOptions) -> bool {
+    reserved.vms_max >= needs.vms_max
+        && reserved.memory_bytes_max >= needs.memory_bytes_max
+        && reserved.table_elements_max >= needs.table_elements_max
+}
+
+/// What the engine must reserve for these plugins, and for those of the revision before while its last requests end.
 pub(crate) fn engine_options<'a>(
     plugins: impl IntoIterator<Item = &'a Plugin>,
     workers: usize,
@@ -73,7 +80,7 @@ pub(crate) fn engine_options<'a>(
         options.memory_bytes_max = options.memory_bytes_max.max(plugin.limits.memory_bytes_max);
         options.table_elements_max = options.table_elements_max.max(plugin.limits.table_elements_max);
     }
-    options.vms_max = vms.min(VMS_MAX) as u32;
+    options.vms_max = vms.saturating_mul(2).min(VMS_MAX) as u32;
     options
 }
 

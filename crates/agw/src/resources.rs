@@ -8,23 +8,32 @@ use agw_foreign::{
     Access, AccessBuilder, BreakerState, GrantedResource, Resource, ResourcePolicy, ResourceStatus,
 };
 use agw_foreign_redis::RedisBackend;
-use agw_foreign_sql::{SqlBackend, SqlRuntime};
+use agw_foreign_sql::{SqlBackend, SqlRuntime, StartError};
 use agw_telemetry::Metrics;
 use agw_wire::{AGW_REDIS, AGW_SQL};
 use anyhow::{Context, Result, anyhow};
 use serde_json::{Value, json};
 
-/// Every resource of a snapshot, by name. Building them does no I/O: connections are made by [`Resources::start`] and
-/// by calls.
+use crate::plugins::Side;
+
+/// Every resource of a snapshot, by name.
+#[derive(Default)]
 pub(crate) struct Resources {
-    by_name: BTreeMap<String, Attached>,
+    by_name: BTreeMap<String, Arc<Attached>>,
+    /// Once there was a SQL resource.
+    sql: Option<Arc<SqlRuntime>>,
 }
 
 struct Attached {
-    /// As the document says it.
-    kind: &'static str,
+    made_from: Config,
     gate: Arc<Resource>,
     backend: Backend,
+}
+
+/// A resource as the snapshot has it.
+enum Config {
+    Redis(Arc<config::Resource>),
+    Sql(Arc<config::SqlResource>),
 }
 
 enum Backend {
@@ -33,45 +42,97 @@ enum Backend {
 }
 
 impl Resources {
-    /// # Errors
-    /// TLS material or a pool that cannot be used, with the resource's name; no thread for SQL.
-    pub(crate) fn build(snapshot: &Snapshot, workers: usize, metrics: &Arc<Metrics>) -> Result<Self> {
-        let redis = |resource: &Arc<config::Resource>| {
-            let backend = RedisBackend::new(resource, workers, metrics)?;
-            let gate = Resource::new(resource.name.clone(), redis_policy(resource), metrics);
-            anyhow::Ok(Attached { kind: "redis", gate, backend: Backend::Redis(backend) })
-        };
-        let mut by_name = BTreeMap::new();
-        for (name, resource) in &snapshot.resources {
-            let attached = redis(resource).with_context(|| format!("set up the resource {name:?}"))?;
-            by_name.insert(name.clone(), attached);
-        }
-        if !snapshot.sql_resources.is_empty() {
-            let runtime = SqlRuntime::start().context("start the thread of the SQL resources")?;
-            for (name, resource) in &snapshot.sql_resources {
-                let backend = SqlBackend::new(resource, &runtime, metrics)
-                    .with_context(|| format!("set up the resource {name:?}"))?;
-                let gate = Resource::new(name.clone(), sql_policy(resource), metrics);
-                let kind = sql_kind(&resource.endpoint);
-                by_name.insert(name.clone(), Attached { kind, gate, backend: Backend::Sql(backend) });
-            }
-        }
-        Ok(Resources { by_name })
-    }
-
-    /// Prepares named statements, so that one that a database refuses is found before anything serves.
+    /// Those of the next snapshot. A resource that differs in its grants alone goes on with its connections, its breaker
+    /// and its places; any other is made anew, beside the one that it follows. No I/O: connections are made by
+    /// [`Resources::start`] and by calls.
     ///
     /// # Errors
-    /// Everything that databases refuse, with each resource's name.
-    pub(crate) async fn start(&self) -> Result<()> {
+    /// TLS material or a pool that cannot be used, with the resource's name; no thread for SQL.
+    pub(crate) fn next(&self, snapshot: &Snapshot, workers: usize, metrics: &Arc<Metrics>) -> Result<Self> {
+        let mut next = Resources { by_name: BTreeMap::new(), sql: self.sql.clone() };
+        let known = |name: &String, config: &Config| {
+            self.by_name.get(name).filter(|attached| attached.made_from.serves_as(config)).cloned()
+        };
+        for (name, resource) in &snapshot.resources {
+            let config = Config::Redis(Arc::clone(resource));
+            let attached = match known(name, &config) {
+                Some(known) => known,
+                None => {
+                    let backend = RedisBackend::new(resource, workers, metrics)
+                        .with_context(|| format!("set up the resource {name:?}"))?;
+                    let gate = Resource::new(name.clone(), redis_policy(resource), metrics);
+                    Arc::new(Attached { made_from: config, gate, backend: Backend::Redis(backend) })
+                }
+            };
+            next.by_name.insert(name.clone(), attached);
+        }
+        for (name, resource) in &snapshot.sql_resources {
+            let config = Config::Sql(Arc::clone(resource));
+            let attached = match known(name, &config) {
+                Some(known) => known,
+                None => {
+                    let backend = SqlBackend::new(resource, &next.sql_runtime()?, metrics)
+                        .with_context(|| format!("set up the resource {name:?}"))?;
+                    let gate = Resource::new(name.clone(), sql_policy(resource), metrics);
+                    Arc::new(Attached { made_from: config, gate, backend: Backend::Sql(backend) })
+                }
+            };
+            next.by_name.insert(name.clone(), attached);
+        }
+        Ok(next)
+    }
+
+    fn sql_runtime(&mut self) -> Result<Arc<SqlRuntime>> {
+        if let Some(runtime) = &self.sql {
+            return Ok(Arc::clone(runtime));
+        }
+        let runtime = SqlRuntime::start().context("start the thread of the SQL resources")?;
+        self.sql = Some(Arc::clone(&runtime));
+        Ok(runtime)
+    }
+
+    /// Tries what is not in `before`: named statements are prepared, and one that a database refuses is found before
+    /// anything serves. A resource that takes the place of one with another address or other credentials has to let the
+    /// gateway in; any other may be down, and calls find out when it is back.
+    ///
+    /// # Errors
+    /// Everything that servers refuse, with each resource's name.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(crate) async fn start(&self, before: &Resources) -> Result<()> {
         let mut refused = Vec::new();
         for (name, attached) in &self.by_name {
-            let Backend::Sql(backend) = &attached.backend else { continue };
-            if let Err(error) = backend.start().await {
-                refused.push(format!("{:#}", anyhow!(error).context(format!("resource {name:?}"))));
+            let known = before.by_name.get(name);
+            if known.is_some_and(|known| Arc::ptr_eq(known, attached)) {
+                continue;
+            }
+            let moves = known.is_some_and(|known| !known.made_from.connects_as(&attached.made_from));
+            if let Err(error) = attached.start(name, moves).await {
+                refused.push(format!("{:#}", error.context(format!("resource {name:?}"))));
             }
         }
         if refused.is_empty() { Ok(()) } else { Err(anyhow!(refused.join("; "))) }
+    }
+
+    /// Whether a plugin may do the same with the same resources as with those of another snapshot.
+    pub(crate) fn grants_alike(&self, snapshot: &Snapshot, other: Side<'_>, plugin: &str) -> bool {
+        let granted = |snapshot: &Snapshot, name: &String| {
+            let redis =
+                snapshot.resources.get(name).and_then(|resource| resource.grants.get(plugin).cloned());
+            let sql =
+                snapshot.sql_resources.get(name).and_then(|resource| resource.grants.get(plugin).cloned());
+            (redis, sql)
+        };
+        let alike = |name: &String| {
+            let (ours, theirs) = (granted(snapshot, name), granted(other.snapshot, name));
+            let same = match (self.by_name.get(name), other.resources.by_name.get(name)) {
+                (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs),
+                _ => false,
+            };
+            ours == theirs && (same || ours == (None, None))
+        };
+        self.by_name.keys().chain(other.resources.by_name.keys()).all(alike)
     }
 
     /// What a plugin may call: nothing but what a grant names.
@@ -86,7 +147,7 @@ impl Resources {
     ) -> Result<Arc<Access>> {
         let access = Access::builder(&plugin.name, plugin.foreign_calls_max, metrics.clone());
         let access = access.function(AGW_REDIS).function(AGW_SQL);
-        let grant = |access: AccessBuilder, (name, attached): (&String, &Attached)| {
+        let grant = |access: AccessBuilder, (name, attached): (&String, &Arc<Attached>)| {
             let (function, granted) = match &attached.backend {
                 Backend::Redis(backend) => (AGW_REDIS, redis_grant(snapshot, name, backend, plugin)?),
                 Backend::Sql(backend) => (AGW_SQL, sql_grant(snapshot, name, backend, plugin, metrics)),
@@ -116,6 +177,24 @@ impl Resources {
 }
 
 impl Attached {
+    async fn start(&self, name: &str, must_connect: bool) -> Result<()> {
+        match &self.backend {
+            Backend::Redis(backend) if must_connect => Ok(backend.probe().await?),
+            Backend::Redis(_) => Ok(()),
+            Backend::Sql(backend) => match backend.start().await {
+                Err(StartError::NoConnection(cause)) if !must_connect => {
+                    let error = anyhow!(cause);
+                    tracing::warn!(
+                        resource.name = name,
+                        "no connection; named statements are not checked yet: {error:#}"
+                    );
+                    Ok(())
+                }
+                started => Ok(started?),
+            },
+        }
+    }
+
     fn status(&self, name: &str) -> Value {
         let ResourceStatus { multiplexed, leased, idle, last_error } = match &self.backend {
             Backend::Redis(backend) => backend.status(),
@@ -127,7 +206,7 @@ impl Attached {
         };
         json!({
             "name": name,
-            "type": self.kind,
+            "type": self.made_from.kind(),
             "breaker": breaker,
             "in_flight": self.gate.in_flight(),
             "waiting": self.gate.waiting(),
@@ -163,13 +242,47 @@ fn sql_grant(
     Some(backend.grant(&plugin.name, resource.grants.get(&plugin.name)?, metrics))
 }
 
-fn sql_kind(endpoint: &SqlEndpoint) -> &'static str {
-    match endpoint {
-        SqlEndpoint::Sqlite(_) => "sqlite",
-        SqlEndpoint::Server(server) => match server.engine {
-            SqlServerEngine::Postgres => "postgres",
-            SqlServerEngine::Mysql => "mysql",
-        },
+// === impl Config ===
+
+impl Config {
+    /// As the document says it.
+    fn kind(&self) -> &'static str {
+        match self {
+            Config::Redis(_) => "redis",
+            Config::Sql(resource) => match &resource.endpoint {
+                SqlEndpoint::Sqlite(_) => "sqlite",
+                SqlEndpoint::Server(server) => match server.engine {
+                    SqlServerEngine::Postgres => "postgres",
+                    SqlServerEngine::Mysql => "mysql",
+                },
+            },
+        }
+    }
+
+    /// Whether what was made from it is what `next` asks for, but for grants.
+    fn serves_as(&self, next: &Config) -> bool {
+        match (self, next) {
+            (Config::Redis(ours), Config::Redis(next)) => {
+                **ours == config::Resource { grants: ours.grants.clone(), ..(**next).clone() }
+            }
+            (Config::Sql(ours), Config::Sql(next)) => {
+                // Whether the server's role is looked at depends on it.
+                let reads_only =
+                    |resource: &config::SqlResource| resource.grants.values().any(|grant| grant.read_only);
+                reads_only(ours) == reads_only(next)
+                    && **ours == config::SqlResource { grants: ours.grants.clone(), ..(**next).clone() }
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether both go to the same place by the same credentials.
+    fn connects_as(&self, next: &Config) -> bool {
+        match (self, next) {
+            (Config::Redis(ours), Config::Redis(next)) => ours.redis == next.redis,
+            (Config::Sql(ours), Config::Sql(next)) => ours.endpoint == next.endpoint,
+            _ => false,
+        }
     }
 }
 

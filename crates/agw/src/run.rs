@@ -10,13 +10,15 @@ use agw_config::Snapshot;
 use agw_proxy::Inherited;
 use agw_telemetry::Metrics;
 use anyhow::{Context, Result};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::admin::{Admin, View};
+use crate::admin::Admin;
 use crate::cli::ServeArgs;
 use crate::gateway::{Gateway, GatewayOptions};
 use crate::hand_over::{Offer, Passed, Predecessor};
+use crate::live::Live;
 use crate::open_files;
+use crate::reload::{Trigger, Watch, WatchStart};
 
 /// What to serve.
 pub(crate) struct Service {
@@ -25,6 +27,8 @@ pub(crate) struct Service {
     pub(crate) cache_dir: Option<PathBuf>,
     /// Where a predecessor may be, and a successor will look for this process.
     pub(crate) hand_over: Option<PathBuf>,
+    /// Where the snapshot came from, if it may change there.
+    pub(crate) watch: Option<WatchStart>,
 }
 
 /// Why a process that serves ends.
@@ -47,20 +51,24 @@ impl Service {
     }
 
     async fn serve(self, started: impl FnOnce(&[(String, SocketAddr)]) -> Result<()>) -> Result<ExitCode> {
-        let mut terminate = signal(SignalKind::terminate()).context("wait for SIGTERM")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("wait for SIGINT")?;
+        let mut signals = Signals::new()?;
         let started_gateway = tokio::select! {
             gateway = Started::start(self) => gateway?,
             // Compilation may take seconds; nobody should have to wait for it to give up.
-            _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
-            _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
+            () = signals.next() => return Ok(ExitCode::SUCCESS),
         };
-        let Started { gateway, mut admin, offer } = started_gateway;
-        started(&gateway.addresses)?;
-        let end = tokio::select! {
-            _ = terminate.recv() => End::Signal,
-            _ = interrupt.recv() => End::Signal,
-            () = handed_over(offer.as_ref(), &gateway, &admin) => End::HandedOver,
+        let Started { mut live, mut admin, offer } = started_gateway;
+        started(&live.gateway.addresses())?;
+        let end = loop {
+            tokio::select! {
+                () = signals.next() => break End::Signal,
+                () = handed_over(offer.as_ref(), &live.gateway, &admin) => break End::HandedOver,
+                trigger = due(&mut live.watch) => tokio::select! {
+                    () = live.reload(trigger, &admin) => {}
+                    // What it was about to change has changed wholly or not at all.
+                    () = signals.next() => break End::Signal,
+                },
+            }
         };
         if let End::HandedOver = end {
             tracing::info!("handed over: the successor serves");
@@ -70,25 +78,54 @@ impl Service {
         tracing::info!("draining: no new connections, requests under way finish");
         admin.set_draining();
         tokio::select! {
-            () = gateway.drain() => tracing::info!("drained"),
-            _ = terminate.recv() => tracing::warn!("second signal: stopped without draining"),
-            _ = interrupt.recv() => tracing::warn!("second signal: stopped without draining"),
+            () = live.gateway.drain() => tracing::info!("drained"),
+            () = signals.next() => tracing::warn!("second signal: stopped without draining"),
         }
         admin.stop().await;
         Ok(ExitCode::SUCCESS)
     }
 }
 
+/// What ends the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate()).context("wait for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("wait for SIGINT")?,
+        })
+    }
+
+    /// Returns at the next. Cancel safe.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn due(watch: &mut Option<Watch>) -> Trigger {
+    match watch {
+        Some(watch) => watch.due().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// A gateway that serves, and says so.
 struct Started {
-    gateway: Gateway,
+    live: Live,
     admin: Admin,
     offer: Option<Offer>,
 }
 
 impl Started {
     async fn start(service: Service) -> Result<Self> {
-        let Service { snapshot, serve, cache_dir, hand_over } = service;
+        let Service { snapshot, serve, cache_dir, hand_over, watch } = service;
         let metrics = Arc::new(Metrics::new());
         let found = hand_over.as_deref().map(Predecessor::find).transpose()?.flatten();
         let (predecessor, passed) = found.unzip();
@@ -109,14 +146,16 @@ impl Started {
         // what the predecessor is, until this process can say that it is ready.
         let (gateway, admin) = match predecessor {
             None => {
-                let admin = Admin::start(socket, metrics)?;
+                let admin = Admin::start(socket, Arc::clone(&metrics))?;
                 (Gateway::start(snapshot, options).await?, admin)
             }
-            Some(_) => (Gateway::start(snapshot, options).await?, Admin::start(socket, metrics)?),
+            Some(_) => {
+                (Gateway::start(snapshot, options).await?, Admin::start(socket, Arc::clone(&metrics))?)
+            }
         };
         let mut offer = hand_over.as_deref().map(Offer::prepare).transpose()?;
-        announce(&gateway.addresses, admin.address())?;
-        admin.show(View::of(&gateway));
+        announce(&gateway.addresses(), admin.address())?;
+        let live = Live::new(gateway, watch.map(WatchStart::watch).transpose()?, metrics, &admin);
         if let (Some(offer), Some(path)) = (&mut offer, &hand_over) {
             offer.publish(path)?;
         }
@@ -124,7 +163,7 @@ impl Started {
         if let Some(predecessor) = predecessor {
             predecessor.serving();
         }
-        Ok(Started { gateway, admin, offer })
+        Ok(Started { live, admin, offer })
     }
 }
 

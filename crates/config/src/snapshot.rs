@@ -24,7 +24,7 @@ pub use route::*;
 pub use sql::*;
 
 /// One whole configuration. Requests pin the one they started with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
     /// SHA-256 of the document, in lower-case hex: what `/v1/config` shows.
     pub digest: String,
@@ -43,7 +43,7 @@ pub struct Snapshot {
 }
 
 /// A configured use of a module.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Plugin {
     /// Unique.
     pub name: String,
@@ -79,7 +79,7 @@ pub enum ModuleSource {
 }
 
 /// How streams share VMs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct VmPolicy {
     /// See [`VmMode`].
     pub mode: VmMode,
@@ -99,7 +99,7 @@ pub enum VmMode {
 }
 
 /// What one VM may use.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PluginLimits {
     /// Linear memory.
     pub memory_bytes_max: usize,
@@ -119,7 +119,7 @@ pub enum FailurePolicy {
 }
 
 /// An external Redis.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Resource {
     /// Unique; the name that plugins use.
     pub name: String,
@@ -138,7 +138,7 @@ pub struct Resource {
 }
 
 /// A standalone Redis or Valkey server, or the embedded store.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RedisEndpoint {
     /// Where it is.
     pub address: RedisAddress,
@@ -170,7 +170,7 @@ pub enum RedisAddress {
 }
 
 /// How to verify the server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Tls {
     /// PEM of the authorities to trust. There is no default set: an operator names them.
     pub ca_pem: Vec<u8>,
@@ -181,7 +181,7 @@ pub struct Tls {
 }
 
 /// A certificate to show, with its key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ClientCertificate {
     /// PEM, leaf first.
     pub chain_pem: Vec<u8>,
@@ -190,7 +190,7 @@ pub struct ClientCertificate {
 }
 
 /// A resource's connections.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PoolPolicy {
     /// Connections of this process, over all workers, multiplexed and leased together. At least 1.
     pub max: usize,
@@ -205,7 +205,7 @@ pub struct PoolPolicy {
 }
 
 /// Bounds on one call.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ResourceLimits {
     /// Deadline of a call that names none.
     pub call_timeout: Duration,
@@ -224,7 +224,7 @@ pub struct ResourceLimits {
 }
 
 /// When a resource counts as dead.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BreakerPolicy {
     /// Consecutive failures that open it.
     pub failures: u32,
@@ -233,7 +233,7 @@ pub struct BreakerPolicy {
 }
 
 /// What one plugin may do with one resource.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Grant {
     /// Commands by lower-case name. Empty grants none.
     pub commands: GrantedCommands,

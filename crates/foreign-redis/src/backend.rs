@@ -1,6 +1,6 @@
 //! The entry: one resource of the configuration, and the grants of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use agw_config::{Grant, GrantedCommands, RedisAddress, Resource};
@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::connect::Connector;
 use crate::connection::Bounds;
-use crate::error::BuildError;
+use crate::error::{BuildError, ConnectError};
 use crate::grant::{Server, ServerGrant};
 use crate::held::HeldLeases;
 use crate::lease::{Gauges, Leases};
@@ -37,7 +37,7 @@ pub struct RedisBackend {
     response_bytes_max: usize,
     lease_idle_max: Duration,
     /// The leases that plugins keep, to be ended at the shutdown.
-    held: Mutex<Vec<Arc<HeldLeases>>>,
+    held: Mutex<Vec<Weak<HeldLeases>>>,
 }
 
 enum Kind {
@@ -59,6 +59,11 @@ pub enum GrantError {
         name: String,
     },
 }
+
+/// A server cannot be used with what the configuration says.
+#[derive(Debug, thiserror::Error)]
+#[error("the server cannot be used")]
+pub struct ProbeError(#[source] ConnectError);
 
 // === impl RedisBackend ===
 
@@ -126,9 +131,27 @@ impl RedisBackend {
             })),
             Kind::Server { server, .. } => {
                 let held = HeldLeases::new(self.lease_idle_max);
-                self.held.lock().push(Arc::clone(&held));
+                let mut all = self.held.lock();
+                // Grants come and go with configurations; the resource stays.
+                all.retain(|held| held.strong_count() > 0);
+                all.push(Arc::downgrade(&held));
+                drop(all);
                 Arc::new(ServerGrant::new(Arc::clone(server), policy, held, Arc::clone(self)))
             }
+        }
+    }
+
+    /// Makes one connection, logs in, and closes it again. The embedded store is always there.
+    ///
+    /// # Errors
+    /// Why there is none, within the connect timeout. The text has no address and no credentials.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn probe(&self) -> Result<(), ProbeError> {
+        match &self.kind {
+            Kind::Memory(_) => Ok(()),
+            Kind::Server { shared, .. } => shared.connector.connect().await.map(drop).map_err(ProbeError),
         }
     }
 
@@ -160,7 +183,7 @@ impl RedisBackend {
         let Kind::Server { server, shared } = &self.kind else { return };
         shared.stop.cancel();
         shared.tasks.close();
-        self.held.lock().iter().for_each(|held| held.close());
+        self.held.lock().iter().filter_map(Weak::upgrade).for_each(|held| held.close());
         server.leases.close();
     }
 }

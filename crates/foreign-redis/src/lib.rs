@@ -18,5 +18,5 @@ mod session;
 mod slot;
 mod tls;
 
-pub use backend::{GrantError, RedisBackend};
+pub use backend::{GrantError, ProbeError, RedisBackend};
 pub use error::BuildError;

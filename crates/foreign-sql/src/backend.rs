@@ -1,7 +1,7 @@
 //! The entry: one SQL resource of the configuration, and the grants of it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use agw_config::{SqlEndpoint, SqlGrant, SqlResource, SqlServerEngine, SqlStatement};
@@ -27,6 +27,9 @@ use crate::sqlite::SqliteEngine;
 /// How long the preparation of all named statements may take.
 const PREPARE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The cursors of each grant that there still is.
+type GrantCursors = Arc<Mutex<Vec<Weak<Cursors>>>>;
+
 /// One SQL resource. Its grants keep it; once the last is dropped, its tasks stop and its connections close.
 pub struct SqlBackend {
     resource: Arc<SqlResource>,
@@ -34,7 +37,7 @@ pub struct SqlBackend {
     statements: BTreeMap<String, Named>,
     pool: Arc<Pool>,
     /// Of every plugin, to be ended when they are idle.
-    cursors: Arc<Mutex<Vec<Arc<Cursors>>>>,
+    cursors: GrantCursors,
     /// The thread lives as long as anybody may call.
     _runtime: Arc<SqlRuntime>,
 }
@@ -84,18 +87,17 @@ impl SqlBackend {
 
     /// Prepares every named statement, and opens the pool's least number of connections.
     ///
-    /// A server that cannot be reached now may be there later: that is a warning in the log and no error. Its
-    /// statements are then checked by whoever calls them first.
-    ///
     /// # Errors
-    /// [`StartError`]: statements that the database refuses, with its messages, or a file that cannot be opened.
+    /// [`StartError`]: statements that the database refuses, with its messages, or a file that cannot be opened. A server
+    /// that cannot be reached now may be there later; its statements are then checked by whoever calls them first.
     pub async fn start(self: &Arc<Self>) -> Result<(), StartError> {
         let (answer, answered) = tokio::sync::oneshot::channel();
         let backend = Arc::clone(self);
         self.pool.spawn(async move {
             let started = timeout_at(Instant::now() + PREPARE_TIMEOUT, backend.prepare_all()).await;
             // Whoever asked may be gone.
-            let _ = answer.send(started.unwrap_or(Ok(())));
+            let late = || Err(StartError::NoConnection("the statements were not prepared in time".into()));
+            let _ = answer.send(started.unwrap_or_else(|_| late()));
             backend.pool.fill().await;
         });
         answered.await.unwrap_or(Ok(()))
@@ -105,7 +107,8 @@ impl SqlBackend {
         let mut connection =
             match self.pool.engine.connect(Instant::now() + self.resource.pool.connect_timeout).await {
                 Ok(connection) => connection,
-                Err(error) => return self.not_connected(error),
+                Err(ConnectError::Open(cause)) => return Err(StartError::Open(cause)),
+                Err(error) => return Err(StartError::NoConnection(Box::new(error))),
             };
         let mut problems = Vec::new();
         for (name, statement) in &self.statements {
@@ -115,15 +118,6 @@ impl SqlBackend {
             }
         }
         if problems.is_empty() { Ok(()) } else { Err(StartError::Statements(problems)) }
-    }
-
-    fn not_connected(&self, error: ConnectError) -> Result<(), StartError> {
-        if let ConnectError::Open(cause) = error {
-            return Err(StartError::Open(cause));
-        }
-        let name = &self.resource.name;
-        tracing::warn!(resource.name = name, "{error}; named statements are not checked yet");
-        Ok(())
     }
 
     /// What one plugin may do with it. The configuration has checked the grant.
@@ -149,9 +143,15 @@ impl SqlBackend {
             batch_max: limits.batch_max,
         };
         let cursors = Arc::new(Cursors::default());
-        self.cursors.lock().push(Arc::clone(&cursors));
-        let lines =
-            Lines { own: self.pool.queue.line(share), shared: self.pool.lane.line(grant.share_percent) };
+        let mut all = self.cursors.lock();
+        // Grants come and go with configurations; the resource stays.
+        all.retain(|cursors| cursors.strong_count() > 0);
+        all.push(Arc::downgrade(&cursors));
+        drop(all);
+        let lines = Lines {
+            own: self.pool.queue.line(plugin, share),
+            shared: self.pool.lane.line(plugin, grant.share_percent),
+        };
         let pool = Arc::clone(&self.pool);
         let caches = self.caches(plugin, grant, share, metrics);
         let call_timeout = limits.call_timeout;
@@ -206,7 +206,7 @@ fn named(resource: &SqlResource, dialect: Dialect) -> BTreeMap<String, Named> {
 }
 
 /// Ends with the pool.
-async fn end_idle_cursors(pool: Arc<Pool>, cursors: Arc<Mutex<Vec<Arc<Cursors>>>>, idle_max: Duration) {
+async fn end_idle_cursors(pool: Arc<Pool>, cursors: GrantCursors, idle_max: Duration) {
     let interval = (idle_max / 4).clamp(Duration::from_millis(10), Duration::from_millis(250));
     loop {
         tokio::select! {
@@ -218,8 +218,9 @@ async fn end_idle_cursors(pool: Arc<Pool>, cursors: Arc<Mutex<Vec<Arc<Cursors>>>
     end_cursors(&pool, &cursors, Duration::ZERO);
 }
 
-fn end_cursors(pool: &Pool, cursors: &Mutex<Vec<Arc<Cursors>>>, idle_max: Duration) {
-    let ended: Vec<_> = cursors.lock().iter().flat_map(|cursors| cursors.end_idle(idle_max)).collect();
+fn end_cursors(pool: &Pool, cursors: &Mutex<Vec<Weak<Cursors>>>, idle_max: Duration) {
+    let living: Vec<_> = cursors.lock().iter().filter_map(Weak::upgrade).collect();
+    let ended: Vec<_> = living.iter().flat_map(|cursors| cursors.end_idle(idle_max)).collect();
     for lease in ended {
         pool.spawn(calls::recycle(lease));
     }

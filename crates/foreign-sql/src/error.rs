@@ -30,6 +30,9 @@ pub enum StartError {
     /// The database cannot be opened, and waiting would not help.
     #[error("the database cannot be opened")]
     Open(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// There is no connection at present. Later there may be one; the named statements are not checked yet.
+    #[error("there is no connection to the database")]
+    NoConnection(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Named statements that the database refuses, all of them.
     #[error("the database refuses {}", listed(.0))]
     Statements(Vec<StatementProblem>),

@@ -73,8 +73,8 @@ impl Lane {
     }
 
     /// A line for another plugin, which may have this percentage of the places at once.
-    pub(crate) fn line(&self, share_percent: u32) -> LineId {
-        self.queue.line((self.slots.len() * DEPTH * share_percent as usize).div_ceil(100))
+    pub(crate) fn line(&self, plugin: &str, share_percent: u32) -> LineId {
+        self.queue.line(plugin, (self.slots.len() * DEPTH * share_percent as usize).div_ceil(100))
     }
 
     /// Connections that are up.

@@ -25,6 +25,7 @@ struct State {
 
 /// One plugin's.
 struct Line {
+    plugin: String,
     share: usize,
     in_use: usize,
     waiting: VecDeque<Waiter>,
@@ -60,11 +61,22 @@ impl Queue {
         Arc::new(Queue { state: Mutex::new(State { free: places, lines: Vec::new(), last: 0 }) })
     }
 
-    /// A line for another plugin, which may have `share` places at once.
-    pub(crate) fn line(&self, share: usize) -> LineId {
+    /// The line of a plugin, which may have `share` places at once from now on: when it is loaded anew, its two
+    /// revisions share them.
+    pub(crate) fn line(&self, plugin: &str, share: usize) -> LineId {
+        let share = share.max(1);
         let mut state = self.state.lock();
-        state.lines.push(Line { share: share.max(1), in_use: 0, waiting: VecDeque::new() });
-        LineId(state.lines.len() - 1)
+        match state.lines.iter_mut().enumerate().find(|(_, line)| line.plugin == plugin) {
+            Some((known, line)) => {
+                line.share = share;
+                LineId(known)
+            }
+            None => {
+                let plugin = plugin.to_owned();
+                state.lines.push(Line { plugin, share, in_use: 0, waiting: VecDeque::new() });
+                LineId(state.lines.len() - 1)
+            }
+        }
     }
 
     /// Places in use.

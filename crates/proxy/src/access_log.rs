@@ -43,6 +43,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) trace_id: &'a str,
     /// The client; its port is 0 if it came through a trusted proxy.
     pub(crate) source: SocketAddr,
+    /// The number of the configuration that the request was served with.
+    pub(crate) revision: u64,
 }
 
 /// The workers' end.
@@ -265,6 +267,7 @@ mod tests {
             request_id: "id",
             trace_id: "",
             source: ([127, 0, 0, 1], 9).into(),
+            revision: 3,
         }
     }
 

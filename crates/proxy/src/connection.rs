@@ -9,7 +9,6 @@ mod http1;
 mod http2;
 mod linger;
 mod silence;
-mod stop;
 mod stream;
 mod tunnel;
 
@@ -27,10 +26,10 @@ pub(crate) use self::clock::{Clock, Cut, after};
 pub(crate) use self::entrance::Entrance;
 use self::handshake::handshake;
 pub(crate) use self::silence::Watch;
-use self::stop::StopWatch;
 use self::stream::ClientStream;
 use crate::exchange::Tunnel;
 use crate::head::Peer;
+use crate::stop::StopWatch;
 use crate::worker::Worker;
 
 /// What the exchanges of one connection share.
@@ -62,7 +61,7 @@ enum Version {
 pub(crate) async fn drive(worker: Rc<Worker>, entrance: Rc<Entrance>, stream: TcpStream, peer: SocketAddr) {
     let local = stream.local_addr().unwrap_or(entrance.listener.address);
     let clock = Rc::new(Clock::new(Instant::now(), &entrance.listener));
-    let mut stop = StopWatch::new(&worker);
+    let mut stop = StopWatch::new(&entrance.ending);
     let protocols = entrance.listener.protocols;
     // What is not on every connection's way is boxed, so that it costs nothing where it is not.
     let (mut stream, tls, agreed) = match &entrance.tls {

@@ -35,8 +35,8 @@ use crate::limits::REPLY_GRACE;
 use crate::reply::{self, Problem, Reply};
 use crate::router::Asked;
 use crate::runtime::RouteState;
+use crate::stop::Stop;
 use crate::upstream::Tries;
-use crate::worker::Stop;
 
 /// The stream is closed without an answer.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +48,8 @@ pub(crate) struct Exchange {
     connection: Rc<Connection>,
     /// The connection's with HTTP/1.1, the stream's with HTTP/2.
     clock: Rc<Clock>,
+    /// The number of the revision that it is served with.
+    revision: u64,
     route: Option<Rc<RouteState>>,
     /// Which of the route's clusters was drawn.
     share: usize,
@@ -186,6 +188,7 @@ impl Exchange {
         Box::new(Exchange {
             client,
             trace: TraceId::default(),
+            revision: connection.worker.generation().revision(),
             connection,
             clock,
             route: None,
@@ -279,7 +282,7 @@ impl Exchange {
 
     fn response_begins(&mut self, head: &mut ResponseHead) {
         self.status = head.status.as_u16();
-        let ending = self.connection.worker.stop() != Stop::Running;
+        let ending = self.connection.entrance.ending.stop() != Stop::Running;
         if ending && head.status != StatusCode::SWITCHING_PROTOCOLS {
             // Tells the client that it is the last on this connection; hyper then closes it.
             head.headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -19,6 +19,9 @@ pub(crate) const REPLY_GRACE: Duration = Duration::from_secs(1);
 /// How long connections that outlived the drain have to notice that they were closed.
 pub(crate) const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
+/// How long a worker may take to serve with a new revision before that is told as an error; it still takes it then.
+pub(crate) const TURN_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// How long the root contexts of a worker's VMs have to say that they are done.
 pub(crate) const VM_SHUTDOWN: Duration = Duration::from_secs(5);
 

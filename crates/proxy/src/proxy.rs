@@ -2,22 +2,24 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use agw_config::{Listener, Snapshot};
+use agw_config::Snapshot;
 use agw_telemetry::Metrics;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::access_log::{self, AccessLog, AccessLogWriter};
-use crate::bind::{self, Inherited, Sockets};
+use crate::access_log::{self, AccessLogWriter};
+use crate::bind::Inherited;
+use crate::doors::{self, Changes, Door, Next};
 use crate::error::{BindError, SpawnError};
-use crate::limits::CLOSE_GRACE;
+use crate::limits::{CLOSE_GRACE, TURN_TIMEOUT};
 use crate::runtime::Runtime;
-use crate::tls::{CertificateWatch, ServerTls, WatchedListener};
-use crate::worker::{self, Stop, WorkerListener, WorkerPlan};
+use crate::stop::Stop;
+use crate::tls::CertificateWatch;
+use crate::worker::{self, Turn, WorkerPlan};
 
 /// What is set when the process starts.
 #[derive(Clone, Debug)]
@@ -35,31 +37,30 @@ pub struct ProxyOptions {
 /// Listening sockets that nobody serves yet. Connections wait in the kernel's queue.
 #[derive(Debug)]
 pub struct Bound {
-    listeners: Vec<BoundListener>,
+    doors: Vec<Next>,
     options: ProxyOptions,
 }
 
+/// Listeners of another snapshot: what they need is there, and nobody serves it yet.
 #[derive(Debug)]
-struct BoundListener {
-    listener: Arc<Listener>,
-    sockets: Sockets,
-    tls: Option<(Arc<ServerTls>, WatchedListener)>,
-}
+pub struct Prepared(Vec<Next>);
 
 /// The running workers. Dropping it closes every connection at once; [`Proxy::drain`] lets requests finish.
 #[derive(Debug)]
 pub struct Proxy {
     stop: watch::Sender<Stop>,
-    /// Second handles of the workers' sockets, by the listener's name, for a successor.
-    sockets: Vec<(String, TcpListener)>,
+    doors: Vec<Door>,
     workers: Vec<WorkerThread>,
     access_log: Option<AccessLogWriter>,
-    _certificates: CertificateWatch,
+    certificates: CertificateWatch,
+    options: ProxyOptions,
 }
 
 #[derive(Debug)]
 struct WorkerThread {
     thread: JoinHandle<()>,
+    /// At most one is on its way: [`Proxy::apply`] waits for it.
+    turns: mpsc::UnboundedSender<Turn>,
     /// Resolves when the thread is about to end, however it ends.
     ended: oneshot::Receiver<()>,
 }
@@ -86,16 +87,54 @@ impl Proxy {
         mut inherited: Inherited,
     ) -> Result<Bound, BindError> {
         let options = ProxyOptions { workers: options.workers.max(1), ..options };
-        let mut bind = |listener: &Arc<Listener>| {
-            let tls = ServerTls::new(listener).map_err(|source| BindError::Tls {
-                listener: listener.name.clone(),
-                source: Box::new(source),
-            })?;
-            let sockets = bind::bind(listener, options.workers, &mut inherited)?;
-            Ok(BoundListener { listener: Arc::clone(listener), sockets, tls })
+        let doors = doors::prepare(&[], &snapshot.listeners, options.workers, &mut inherited)?;
+        Ok(Bound { doors, options })
+    }
+
+    /// Binds what the snapshot's listeners need beyond those that are open. Nothing serves yet, and dropping it closes
+    /// what was bound.
+    ///
+    /// # Errors
+    /// As for [`Proxy::bind`].
+    pub fn prepare(&self, snapshot: &Snapshot) -> Result<Prepared, BindError> {
+        let mut none = Inherited::default();
+        doors::prepare(&self.doors, &snapshot.listeners, self.options.workers, &mut none).map(Prepared)
+    }
+
+    /// Serves with another revision, whose listeners were prepared. Returns when every worker does: a request that
+    /// begins from then on has the new one. Those under way keep theirs. Connections of listeners that are gone or have
+    /// changed finish as in a drain.
+    ///
+    /// # Errors
+    /// When the process has no file descriptors left. Nothing has changed then.
+    ///
+    /// # Cancel safety
+    /// Every worker has been told before the first await; the future only waits for them.
+    pub async fn apply(&mut self, prepared: Prepared, runtime: Arc<Runtime>) -> io::Result<()> {
+        let Changes { doors, watched } = doors::turn(&mut self.doors, prepared.0, self.options.workers)?;
+        self.certificates.keep(|tls| self.doors.iter().any(|door| door.serves_with(tls)));
+        self.certificates.add(watched);
+        let mut waiting = Vec::with_capacity(self.workers.len());
+        for (worker, doors) in self.workers.iter().zip(doors) {
+            let (done, ended) = oneshot::channel();
+            // A worker that is gone has panicked, which its end tells.
+            let _ = worker.turns.send(Turn { runtime: Arc::clone(&runtime), doors, done });
+            waiting.push(ended);
+        }
+        let all = async {
+            for ended in waiting {
+                let _ = ended.await;
+            }
         };
-        let listeners = snapshot.listeners.iter().map(&mut bind).collect::<Result<_, _>>()?;
-        Ok(Bound { listeners, options })
+        if tokio::time::timeout(TURN_TIMEOUT, all).await.is_err() {
+            tracing::error!(revision = runtime.revision(), "a worker has not taken the revision yet");
+        }
+        Ok(())
+    }
+
+    /// Name and address of each listener; a port that was 0 is the one that the system chose.
+    pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        self.doors.iter().map(Door::address).collect()
     }
 
     /// Handles of every listening socket, by the listener's name, for a successor: closing ours closes none of its.
@@ -103,7 +142,8 @@ impl Proxy {
     /// # Errors
     /// When the process has no file descriptors left.
     pub fn sockets(&self) -> io::Result<Vec<(String, TcpListener)>> {
-        self.sockets.iter().map(|(name, socket)| Ok((name.clone(), socket.try_clone()?))).collect()
+        let all = self.doors.iter().flat_map(Door::sockets);
+        all.map(|(name, socket)| Ok((name.to_owned(), socket.try_clone()?))).collect()
     }
 
     /// Ends the proxy gracefully: no new connections but those that the kernel has completed already, `connection:
@@ -115,7 +155,7 @@ impl Proxy {
     /// Dropping the future closes what is left at once.
     pub async fn drain(mut self) {
         // The workers' handles are to be the last, so that the port closes with them.
-        self.sockets.clear();
+        self.doors.clear();
         self.stop.send_replace(Stop::Draining);
         for worker in std::mem::take(&mut self.workers) {
             // The sender is dropped at the thread's end, so there is always an answer.
@@ -145,7 +185,7 @@ impl Drop for Proxy {
 impl Bound {
     /// Name and address of each listener; a port that was 0 is the one that the system chose.
     pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
-        self.listeners.iter().map(|bound| (bound.listener.name.clone(), bound.sockets.address)).collect()
+        self.doors.iter().filter_map(Next::opened).collect()
     }
 
     /// Starts the workers, and returns when they serve.
@@ -161,88 +201,43 @@ impl Bound {
         runtime: Arc<Runtime>,
         output: impl io::Write + Send + 'static,
     ) -> Result<Proxy, SpawnError> {
-        let Bound { listeners, options } = self;
+        let Bound { doors: bound, options } = self;
         let failed = |worker, source| SpawnError { worker, source };
         let (access_log, writer) = match options.access_log {
             true => access_log::spawn(output).map(|(log, writer)| (Some(log), Some(writer))),
             false => Ok((None, None)),
         }
         .map_err(|source| failed(0, source))?;
-        let sockets = second_handles(&listeners).map_err(|source| failed(0, source))?;
-        let (listeners, watched) = by_worker(listeners, options.workers);
-        let certificates = CertificateWatch::spawn(watched, Arc::clone(&options.metrics))
+        let mut doors = Vec::new();
+        let changes = doors::turn(&mut doors, bound, options.workers).map_err(|source| failed(0, source))?;
+        let certificates = CertificateWatch::spawn(changes.watched, Arc::clone(&options.metrics))
             .map_err(|source| failed(0, source))?;
-        let mut proxy = Proxy {
-            stop: watch::Sender::new(Stop::Running),
-            sockets,
-            workers: Vec::new(),
-            access_log: writer,
-            _certificates: certificates,
-        };
-        for (index, listeners) in listeners.into_iter().enumerate() {
-            let plan = proxy.plan(index, listeners, &runtime, &options, access_log.clone());
-            proxy.workers.push(spawn_worker(plan).map_err(|source| failed(index, source))?);
+        let stop = watch::Sender::new(Stop::Running);
+        let workers = Vec::new();
+        let mut proxy = Proxy { stop, doors, workers, access_log: writer, certificates, options };
+        for (index, doors) in changes.doors.into_iter().enumerate() {
+            let (turns, their_turns) = mpsc::unbounded_channel();
+            let plan = WorkerPlan {
+                index,
+                doors,
+                runtime: Arc::clone(&runtime),
+                metrics: Arc::clone(&proxy.options.metrics),
+                access_log: access_log.clone(),
+                drain_timeout: proxy.options.drain_timeout,
+                turns: their_turns,
+                stop: proxy.stop.subscribe(),
+            };
+            let worker = spawn_worker(plan, turns).map_err(|source| failed(index, source))?;
+            proxy.workers.push(worker);
         }
         Ok(proxy)
     }
 }
 
-impl Proxy {
-    fn plan(
-        &self,
-        index: usize,
-        listeners: Vec<WorkerListener>,
-        runtime: &Arc<Runtime>,
-        options: &ProxyOptions,
-        access_log: Option<AccessLog>,
-    ) -> WorkerPlan {
-        WorkerPlan {
-            index,
-            listeners,
-            access_log,
-            runtime: Arc::clone(runtime),
-            metrics: Arc::clone(&options.metrics),
-            drain_timeout: options.drain_timeout,
-            stop: self.stop.subscribe(),
-        }
-    }
-}
-
-/// Turns sockets by listener into sockets by worker; and the certificates to watch. Every socket gets a worker: one that
-/// nobody accepts from would keep its share of the connections waiting for ever.
-fn by_worker(
-    listeners: Vec<BoundListener>,
-    workers: usize,
-) -> (Vec<Vec<WorkerListener>>, Vec<WatchedListener>) {
-    let mut plans: Vec<Vec<WorkerListener>> = (0..workers).map(|_| Vec::new()).collect();
-    let mut watched = Vec::new();
-    for BoundListener { listener, sockets, tls } in listeners {
-        let (tls, watch) = tls.unzip();
-        watched.extend(watch);
-        for plan in &mut plans {
-            let (listener, tls) = (Arc::clone(&listener), tls.clone());
-            plan.push(WorkerListener { listener, tls, sockets: Vec::new() });
-        }
-        for (at, socket) in sockets.sockets.into_iter().enumerate() {
-            if let Some(theirs) = plans.get_mut(at % workers).and_then(|plan| plan.last_mut()) {
-                theirs.sockets.push(socket);
-            }
-        }
-    }
-    (plans, watched)
-}
-
-fn second_handles(listeners: &[BoundListener]) -> io::Result<Vec<(String, TcpListener)>> {
-    let all = listeners
-        .iter()
-        .flat_map(|bound| bound.sockets.sockets.iter().map(move |socket| (&bound.listener.name, socket)));
-    all.map(|(name, socket)| Ok((name.clone(), socket.try_clone()?))).collect()
-}
-
 /// Starts a worker's thread and waits until it serves.
-fn spawn_worker(plan: WorkerPlan) -> io::Result<WorkerThread> {
+fn spawn_worker(plan: WorkerPlan, turns: mpsc::UnboundedSender<Turn>) -> io::Result<WorkerThread> {
     let (ended_sender, ended) = oneshot::channel();
-    let (ready_sender, ready) = mpsc::sync_channel(1);
+    let (ready_sender, ready) = std::sync::mpsc::sync_channel(1);
     let thread = thread::Builder::new().name(format!("worker-{}", plan.index)).spawn(move || {
         let _ended: oneshot::Sender<()> = ended_sender;
         match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
@@ -260,7 +255,7 @@ fn spawn_worker(plan: WorkerPlan) -> io::Result<WorkerThread> {
         }
     })?;
     match ready.recv() {
-        Ok(Ok(())) => Ok(WorkerThread { thread, ended }),
+        Ok(Ok(())) => Ok(WorkerThread { thread, turns, ended }),
         Ok(Err(error)) => Err(error),
         Err(_) => Err(io::Error::other("the worker panicked while it started")),
     }

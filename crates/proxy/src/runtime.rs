@@ -17,16 +17,15 @@ use crate::router::{Asked, Router};
 use crate::stats::RouteStats;
 use crate::upstream::{ClusterState, Upstream};
 
-/// Makes a worker's VMs; called once per worker, on its thread, inside its runtime.
-type VmFactory = dyn Fn(usize) -> Rc<VmPools> + Send + Sync;
-
 /// One immutable revision, shared by all workers. A request pins the one it started with.
 pub struct Runtime {
+    revision: u64,
     snapshot: Arc<Snapshot>,
     router: Router,
     /// As in the snapshot, and in its order.
     routes: Vec<RoutePlan>,
-    vms: Box<VmFactory>,
+    /// By name.
+    clusters: HashMap<String, Arc<ClusterState>>,
 }
 
 struct RoutePlan {
@@ -43,7 +42,8 @@ pub(crate) struct Generation {
     pub(crate) vms: Rc<VmPools>,
     /// By the router's indexes.
     routes: Vec<Rc<RouteState>>,
-    upstreams: Vec<Rc<Upstream>>,
+    /// Those that routes forward to, each once.
+    targets: Vec<Target>,
 }
 
 /// A route on one worker.
@@ -58,6 +58,16 @@ pub(crate) struct RouteState {
     pub(crate) stats: RouteStats,
 }
 
+/// The worker that a generation is for.
+pub(crate) struct Place<'a> {
+    /// Its index; the first one looks after endpoints for all.
+    pub(crate) worker: usize,
+    pub(crate) vms: &'a Rc<VmPools>,
+    pub(crate) metrics: &'a Arc<Metrics>,
+    /// Upstream connections are among them.
+    pub(crate) upstream_tasks: &'a TaskTracker,
+}
+
 /// A cluster on one worker; routes share it.
 #[derive(Clone)]
 pub(crate) struct Target {
@@ -68,40 +78,52 @@ pub(crate) struct Target {
 // === impl Runtime ===
 
 impl Runtime {
-    /// Joins a snapshot with its plugins, by name. `vms` makes the VMs of the worker with the index it is given.
+    /// Joins a snapshot with its plugins, by name. A cluster that `previous` has as well, and that is configured alike,
+    /// keeps its endpoints, their health and its connections.
     ///
     /// # Errors
     /// A route that names a plugin or cluster that is not there or has something that does not compile, or a cluster
     /// whose TLS cannot be set up.
     pub fn new(
+        revision: u64,
         snapshot: Arc<Snapshot>,
         plugins: &HashMap<String, Arc<LoadedPlugin>>,
-        vms: impl Fn(usize) -> Rc<VmPools> + Send + Sync + 'static,
+        previous: Option<&Runtime>,
     ) -> Result<Self, RuntimeError> {
         let router = Router::build(&snapshot.routes)?;
-        let clusters = snapshot.clusters.values().map(cluster_state).collect::<Result<_, _>>()?;
+        let known = |cluster: &Arc<Cluster>| {
+            let known = previous?.clusters.get(&cluster.name)?;
+            known.is_configured_as(cluster).then(|| Arc::clone(known))
+        };
+        let named = |cluster: &Arc<Cluster>| {
+            let state = known(cluster).map_or_else(|| cluster_state(cluster), Ok)?;
+            Ok((cluster.name.clone(), state))
+        };
+        let clusters = snapshot.clusters.values().map(named).collect::<Result<_, _>>()?;
         let routes = snapshot.routes.iter().map(|route| RoutePlan::new(route, &clusters, plugins));
         let routes = routes.collect::<Result<_, _>>()?;
-        Ok(Runtime { router, routes, vms: Box::new(vms), snapshot })
+        Ok(Runtime { revision, router, routes, clusters, snapshot })
     }
 
     /// What it was made from.
     pub fn snapshot(&self) -> &Arc<Snapshot> {
         &self.snapshot
     }
+
+    /// Its number.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
 }
 
-fn cluster_state(cluster: &Arc<Cluster>) -> Result<(String, Arc<ClusterState>), RuntimeError> {
-    let name = cluster.name.clone();
-    match ClusterState::new(cluster) {
-        Ok(state) => Ok((name, Arc::new(state))),
-        Err(source) => Err(RuntimeError::Tls { cluster: name, source }),
-    }
+fn cluster_state(cluster: &Arc<Cluster>) -> Result<Arc<ClusterState>, RuntimeError> {
+    let failed = |source| RuntimeError::Tls { cluster: cluster.name.clone(), source };
+    ClusterState::new(cluster).map(Arc::new).map_err(failed)
 }
 
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runtime").field("digest", &self.snapshot.digest).finish_non_exhaustive()
+        f.debug_struct("Runtime").field("revision", &self.revision).finish_non_exhaustive()
     }
 }
 
@@ -138,21 +160,18 @@ impl RoutePlan {
 // === impl Generation ===
 
 impl Generation {
-    /// The revision on the worker with that index; the first looks after endpoints for all. Its upstream connections are tasks among `tasks`.
-    pub(crate) fn new(
-        runtime: Arc<Runtime>,
-        worker: usize,
-        metrics: &Arc<Metrics>,
-        tasks: &TaskTracker,
-    ) -> Self {
-        let mut targets: HashMap<Arc<str>, Target> = HashMap::new();
+    /// The revision on one worker. What `previous` has of the same clusters is used on.
+    pub(crate) fn new(runtime: Arc<Runtime>, place: &Place<'_>, previous: Option<&Generation>) -> Self {
+        let mut targets: Vec<Target> = Vec::new();
         let mut target = |cluster: &Arc<ClusterState>| {
-            let name: Arc<str> = cluster.name().into();
-            let made = || {
-                let upstream = Rc::new(Upstream::new(cluster, metrics, tasks, worker == 0));
-                Target { cluster: Arc::clone(&name), upstream }
-            };
-            targets.entry(Arc::clone(&name)).or_insert_with(made).clone()
+            let is_same = |target: &&Target| target.upstream.is_of(cluster);
+            if let Some(known) = targets.iter().find(is_same) {
+                return known.clone();
+            }
+            let known = previous.and_then(|previous| previous.targets.iter().find(is_same));
+            let target = known.cloned().unwrap_or_else(|| place.target(cluster));
+            targets.push(target.clone());
+            target
         };
         let mut routes = Vec::with_capacity(runtime.routes.len());
         for plan in &runtime.routes {
@@ -160,14 +179,22 @@ impl Generation {
                 name: plan.route.name.as_str().into(),
                 action: Arc::clone(&plan.action),
                 targets: plan.clusters.iter().map(&mut target).collect(),
-                stats: RouteStats::new(metrics, &plan.route.name),
+                stats: RouteStats::new(place.metrics, &plan.route.name),
                 route: Arc::clone(&plan.route),
                 plugins: plan.plugins.clone(),
             }));
         }
-        let upstreams = targets.into_values().map(|target| target.upstream).collect();
-        let vms = (runtime.vms)(worker);
-        Generation { vms, routes, upstreams, runtime }
+        Generation { vms: Rc::clone(place.vms), routes, targets, runtime }
+    }
+
+    /// The revision's number.
+    pub(crate) fn revision(&self) -> u64 {
+        self.runtime.revision
+    }
+
+    /// Every plugin of its routes, some more than once.
+    pub(crate) fn plugins(&self) -> impl Iterator<Item = &Arc<LoadedPlugin>> {
+        self.routes.iter().flat_map(|route| &route.plugins)
     }
 
     /// The most specific route that takes the request.
@@ -177,7 +204,16 @@ impl Generation {
 
     /// Closes upstream connections that were idle for too long.
     pub(crate) fn reap(&self, now: Instant) {
-        self.upstreams.iter().for_each(|upstream| upstream.reap(now));
+        self.targets.iter().for_each(|target| target.upstream.reap(now));
+    }
+}
+
+// === impl Place ===
+
+impl Place<'_> {
+    fn target(&self, cluster: &Arc<ClusterState>) -> Target {
+        let upstream = Upstream::new(cluster, self.metrics, self.upstream_tasks, self.worker == 0);
+        Target { cluster: cluster.name().into(), upstream: Rc::new(upstream) }
     }
 }
 

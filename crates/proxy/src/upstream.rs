@@ -124,6 +124,11 @@ impl Upstream {
         }
     }
 
+    /// Whether it is a worker's part of that cluster.
+    pub(crate) fn is_of(&self, state: &Arc<ClusterState>) -> bool {
+        Arc::ptr_eq(&self.state, state)
+    }
+
     /// Whether requests are answered here, by [`echo`].
     pub(crate) fn is_echo(&self) -> bool {
         self.state.cluster.target == ClusterTarget::BuiltinEcho

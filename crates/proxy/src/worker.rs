@@ -1,85 +1,95 @@
 //! One worker: a thread with a runtime, listener sockets, VMs and upstream connections of its own.
 
-use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
-use std::net::{SocketAddr, TcpListener as StdListener};
-use std::rc::Rc;
+mod door;
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::future::Future;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use agw_config::Listener;
 use agw_telemetry::{Gauge, Metrics};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::futures::Notified;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use agw_wasm::VmPools;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::door::{Behind, DoorChange, DoorId};
+use self::door::{Doors, end_entrance};
 use crate::access_log::{AccessLog, Entry};
-use crate::connection::{Entrance, drive};
-use crate::limits::{ACCEPT_BACKOFF, CLOSE_GRACE, REAP_INTERVAL, VM_SHUTDOWN};
-use crate::runtime::{Generation, Runtime};
+use crate::connection::Entrance;
+use crate::limits::{CLOSE_GRACE, REAP_INTERVAL, VM_SHUTDOWN};
+use crate::runtime::{Generation, Place, Runtime};
 use crate::stats::RouteStats;
-use crate::tls::ServerTls;
-
-/// How far a worker has come in stopping.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Stop {
-    Running,
-    /// No new connections; exchanges under way finish, and those that begin are the last on their connection.
-    Draining,
-    /// Connections close at once.
-    Killed,
-}
+use crate::stop::Stop;
 
 /// What a worker's thread is given.
 pub(crate) struct WorkerPlan {
     pub(crate) index: usize,
-    pub(crate) listeners: Vec<WorkerListener>,
+    pub(crate) doors: Vec<DoorChange>,
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) drain_timeout: Duration,
+    pub(crate) turns: mpsc::UnboundedReceiver<Turn>,
     pub(crate) stop: watch::Receiver<Stop>,
 }
 
-/// A listener's sockets of one worker: one, or more of those that a predecessor left.
-pub(crate) struct WorkerListener {
-    pub(crate) listener: Arc<Listener>,
-    pub(crate) tls: Option<Arc<ServerTls>>,
-    pub(crate) sockets: Vec<StdListener>,
+/// A new revision. From the next request on it is what the worker serves with.
+pub(crate) struct Turn {
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) doors: Vec<DoorChange>,
+    /// Told when it is so, and sockets that are not needed any more are closed.
+    pub(crate) done: oneshot::Sender<()>,
 }
 
 /// What the tasks of one worker share.
 pub(crate) struct Worker {
+    index: usize,
+    metrics: Arc<Metrics>,
     generation: RefCell<Rc<Generation>>,
+    /// Those that requests may have pinned, the current one among them.
+    pinned: RefCell<Vec<Weak<Generation>>>,
+    vms: Rc<VmPools>,
+    doors: Doors,
     /// For requests without route.
     pub(crate) unmatched: RouteStats,
     connections_gauge: Gauge,
     access_log: Option<AccessLog>,
     scratch: RefCell<Vec<u8>>,
-    stop: Cell<Stop>,
-    stop_changed: Notify,
+    drain_timeout: Duration,
     /// Downstream connections, streams of HTTP/2, and accept loops.
     tasks: TaskTracker,
+    upstream_tasks: TaskTracker,
+    /// Ends of what earlier revisions had.
+    retiring: RefCell<JoinSet<()>>,
 }
 
 // === impl Worker ===
 
 impl Worker {
-    fn new(plan: &WorkerPlan, upstream_tasks: &TaskTracker) -> Self {
-        let generation =
-            Generation::new(Arc::clone(&plan.runtime), plan.index, &plan.metrics, upstream_tasks);
+    fn new(plan: &WorkerPlan) -> Self {
+        let (vms, upstream_tasks) = (VmPools::new(plan.index), TaskTracker::new());
+        let place =
+            Place { worker: plan.index, vms: &vms, metrics: &plan.metrics, upstream_tasks: &upstream_tasks };
+        let generation = Rc::new(Generation::new(Arc::clone(&plan.runtime), &place, None));
         Worker {
-            generation: RefCell::new(Rc::new(generation)),
+            index: plan.index,
+            metrics: Arc::clone(&plan.metrics),
+            pinned: RefCell::new(vec![Rc::downgrade(&generation)]),
+            generation: RefCell::new(generation),
+            vms,
+            doors: Doors::default(),
             unmatched: RouteStats::new(&plan.metrics, "none"),
             connections_gauge: plan.metrics.connections.clone(),
             access_log: plan.access_log.clone(),
             scratch: RefCell::default(),
-            stop: Cell::new(Stop::Running),
-            stop_changed: Notify::new(),
+            drain_timeout: plan.drain_timeout,
             tasks: TaskTracker::new(),
+            upstream_tasks,
+            retiring: RefCell::default(),
         }
     }
 
@@ -95,57 +105,85 @@ impl Worker {
         }
     }
 
-    /// How far it has come in stopping.
-    pub(crate) fn stop(&self) -> Stop {
-        self.stop.get()
-    }
-
-    /// Ready when [`Worker::stop`] has changed after the future was first polled.
-    pub(crate) fn stop_changed(&self) -> Notified<'_> {
-        self.stop_changed.notified()
-    }
-
     /// Spawns a task that the worker waits for when it drains.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         self.tasks.spawn_local(task);
     }
 
-    /// Returns when connections are to close at once.
-    async fn killed(&self) {
-        loop {
-            let changed = self.stop_changed();
-            if self.stop() == Stop::Killed {
-                return;
-            }
-            changed.await;
-        }
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
-    fn set_stop(&self, stop: Stop) {
-        if stop > self.stop.get() {
-            self.stop.set(stop);
-            self.stop_changed.notify_waiters();
+    /// Serves with the revision from now on. Requests under way keep theirs.
+    fn turn(self: &Rc<Self>, turn: Turn) {
+        let Turn { runtime, doors, done } = turn;
+        let place = Place {
+            worker: self.index,
+            vms: &self.vms,
+            metrics: &self.metrics,
+            upstream_tasks: &self.upstream_tasks,
+        };
+        let next = Rc::new(Generation::new(runtime, &place, Some(&self.generation())));
+        self.pinned.borrow_mut().push(Rc::downgrade(&next));
+        // The old one is dropped outside of the borrow.
+        let old = self.generation.replace(next);
+        drop(old);
+        let mut closed = Vec::new();
+        for change in doors {
+            match self.doors.change(self, change) {
+                Ok(door) => closed.extend(door),
+                Err(error) => {
+                    tracing::error!(worker = self.index, %error, "cannot listen with one of the sockets");
+                }
+            }
         }
+        self.retiring.borrow_mut().spawn_local(async move {
+            for door in closed {
+                door.ended().await;
+            }
+            // Whoever asked may be gone.
+            let _ = done.send(());
+        });
+    }
+
+    /// Lets the connections of an entrance finish that no new ones come through.
+    fn retire(&self, entrance: Rc<Entrance>) {
+        entrance.ending.advance(Stop::Draining);
+        let end = end_entrance(Rc::downgrade(&entrance), self.drain_timeout);
+        let mut retiring = self.retiring.borrow_mut();
+        while retiring.try_join_next().is_some() {}
+        retiring.spawn_local(end);
+    }
+
+    /// Closes idle upstream connections, and ends VMs of plugins that no request can meet any more.
+    fn reap(&self) {
+        self.generation().reap(Instant::now());
+        let mut pinned = self.pinned.borrow_mut();
+        pinned.retain(|generation| generation.strong_count() > 0);
+        let living: Vec<_> = pinned.iter().filter_map(Weak::upgrade).collect();
+        let used: HashSet<u64> =
+            living.iter().flat_map(|generation| generation.plugins()).map(|plugin| plugin.id()).collect();
+        self.vms.end_unused(|plugin| !used.contains(&plugin));
+    }
+
+    fn advance(&self, stop: Stop) {
+        self.doors.advance(stop);
     }
 }
 
 /// Serves until told to stop, then drains. `ready` is called once the sockets are being listened on.
 pub(crate) async fn run(mut plan: WorkerPlan, ready: impl FnOnce(std::io::Result<()>)) {
-    let upstream_tasks = TaskTracker::new();
-    let worker = Rc::new(Worker::new(&plan, &upstream_tasks));
-    match spawn_listeners(&worker, std::mem::take(&mut plan.listeners), &plan.metrics) {
-        Ok(()) => ready(Ok(())),
-        Err(error) => return ready(Err(error)),
+    let worker = Rc::new(Worker::new(&plan));
+    let opened = std::mem::take(&mut plan.doors)
+        .into_iter()
+        .try_for_each(|change| worker.doors.change(&worker, change).map(drop));
+    if let Err(error) = opened {
+        return ready(Err(error));
     }
+    ready(Ok(()));
     let mut stop = plan.stop;
-    tokio::select! {
-        () = reap(&worker) => {}
-        // An owner that is gone without a word is one that wants its workers gone.
-        told = stop.wait_for(|stop| *stop != Stop::Running) => {
-            let told = told.map_or(Stop::Killed, |stop| *stop);
-            worker.set_stop(told);
-        }
-    }
+    let told = serve(&worker, &mut plan.turns, &mut stop).await;
+    worker.advance(told);
     worker.tasks.close();
     let drained = async {
         tokio::select! {
@@ -160,7 +198,7 @@ pub(crate) async fn run(mut plan: WorkerPlan, ready: impl FnOnce(std::io::Result
             "connections outlived the drain: closed"
         );
     }
-    worker.set_stop(Stop::Killed);
+    worker.advance(Stop::Killed);
     if tokio::time::timeout(CLOSE_GRACE, worker.tasks.wait()).await.is_err() {
         tracing::error!(
             worker = plan.index,
@@ -168,119 +206,24 @@ pub(crate) async fn run(mut plan: WorkerPlan, ready: impl FnOnce(std::io::Result
             "connections did not notice their end"
         );
     }
-    let vms = Rc::clone(&worker.generation().vms);
-    if tokio::time::timeout(VM_SHUTDOWN, vms.shutdown()).await.is_err() {
+    if tokio::time::timeout(VM_SHUTDOWN, worker.vms.shutdown()).await.is_err() {
         tracing::warn!(worker = plan.index, "plugins did not finish in time");
     }
 }
 
-fn spawn_listeners(
+/// Takes revisions until told how to stop.
+async fn serve(
     worker: &Rc<Worker>,
-    listeners: Vec<WorkerListener>,
-    metrics: &Metrics,
-) -> std::io::Result<()> {
-    for WorkerListener { listener, tls, sockets } in listeners {
-        let places = Arc::new(Semaphore::new(listener.connections_max.min(Semaphore::MAX_PERMITS)));
-        let entrance = Rc::new(Entrance::new(listener, tls, metrics));
-        for socket in sockets {
-            let (entrance, places) = (Rc::clone(&entrance), Arc::clone(&places));
-            let socket = TcpListener::from_std(socket)?;
-            worker.tasks.spawn_local(accept(Rc::clone(worker), entrance, socket, places));
-        }
-    }
-    Ok(())
-}
-
-/// Closes idle upstream connections, for ever.
-async fn reap(worker: &Worker) {
+    turns: &mut mpsc::UnboundedReceiver<Turn>,
+    stop: &mut watch::Receiver<Stop>,
+) -> Stop {
+    let mut reaping = tokio::time::interval(REAP_INTERVAL);
     loop {
-        tokio::time::sleep(REAP_INTERVAL).await;
-        worker.generation().reap(Instant::now());
-    }
-}
-
-/// Takes connections until the worker stops. At the bound on connections the rest wait in the kernel's queue.
-async fn accept(worker: Rc<Worker>, entrance: Rc<Entrance>, socket: TcpListener, places: Arc<Semaphore>) {
-    loop {
-        let stopped = worker.stop_changed();
-        if worker.stop() != Stop::Running {
-            break;
+        tokio::select! {
+            // An owner that is gone without a word is one that wants its workers gone.
+            told = stop.wait_for(|stop| *stop != Stop::Running) => return told.map_or(Stop::Killed, |stop| *stop),
+            Some(turn) = turns.recv() => worker.turn(turn),
+            _ = reaping.tick() => worker.reap(),
         }
-        let accepted = tokio::select! {
-            biased;
-            () = stopped => break,
-            accepted = next(&socket, &places) => accepted,
-        };
-        match accepted {
-            Some((permit, stream, peer)) => spawn(&worker, &entrance, stream, peer, permit),
-            None => tokio::time::sleep(ACCEPT_BACKOFF).await,
-        }
-    }
-    // The kernel has completed these connections for us; closing the last handle of the socket would reset them. What
-    // is completed between the last of them and the close is lost: a hand-over is what loses nothing.
-    loop {
-        let permit = tokio::select! {
-            biased;
-            () = worker.killed() => break,
-            permit = Arc::clone(&places).acquire_owned() => permit,
-        };
-        let accepted = poll_fn(|cx| Poll::Ready(socket.poll_accept(cx))).await;
-        let (Ok(permit), Poll::Ready(Ok((stream, peer)))) = (permit, accepted) else { break };
-        spawn(&worker, &entrance, stream, peer, permit);
-    }
-}
-
-/// The next connection, once there is a place for it. Nothing if it cannot be taken.
-///
-/// # Cancel safety
-/// Safe.
-async fn next(
-    socket: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
-    // The semaphore is never closed.
-    let permit = Arc::clone(places).acquire_owned().await.ok()?;
-    match socket.accept().await {
-        Ok((stream, peer)) => Some((permit, stream, peer)),
-        Err(error) => {
-            tracing::warn!(%error, "cannot accept a connection; trying again");
-            None
-        }
-    }
-}
-
-fn spawn(
-    worker: &Rc<Worker>,
-    entrance: &Rc<Entrance>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    permit: OwnedSemaphorePermit,
-) {
-    // A head or a body that waits for the last one's acknowledgement would wait for tens of milliseconds.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "connection was gone at once");
-        return;
-    }
-    let open = OpenConnection::new(&worker.connections_gauge);
-    let driven = drive(Rc::clone(worker), Rc::clone(entrance), stream, peer);
-    worker.tasks.spawn_local(async move {
-        driven.await;
-        drop((open, permit));
-    });
-}
-
-/// Counts a connection for as long as it is open, however its task ends.
-struct OpenConnection(Gauge);
-
-impl OpenConnection {
-    fn new(gauge: &Gauge) -> Self {
-        gauge.inc();
-        OpenConnection(gauge.clone())
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }

@@ -65,6 +65,13 @@ pub struct ReloadLabels {
     pub outcome: &'static str,
 }
 
+/// A configuration that was read again.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ConfigReloadLabels {
+    /// `applied`, `unchanged`, or `refused` if the one before serves on.
+    pub outcome: &'static str,
+}
+
 /// A TLS handshake's end.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct HandshakeLabels {

@@ -58,6 +58,12 @@ pub struct Metrics {
     pub certificate_expiry: Family<CertificateLabels, Gauge>,
     /// `agw_certificate_reloads_total`
     pub certificate_reloads: Family<ReloadLabels, Counter>,
+    /// `agw_config_revision`: the number of what serves.
+    pub config_revision: Gauge,
+    /// `agw_config_reloads_total`
+    pub config_reloads: Family<ConfigReloadLabels, Counter>,
+    /// `agw_config_apply_seconds`: from the read document until every worker serves with it.
+    pub config_apply_seconds: Histogram,
     /// `agw_plugin_phase_duration_seconds`: time inside one callback, suspensions included.
     pub phase_seconds: Histograms<PhaseLabels>,
     /// `agw_plugin_traps_total`
@@ -113,6 +119,9 @@ impl Metrics {
             tls_handshakes: Family::default(),
             certificate_expiry: Family::default(),
             certificate_reloads: Family::default(),
+            config_revision: Gauge::default(),
+            config_reloads: Family::default(),
+            config_apply_seconds: seconds(),
             phase_seconds: Family::new_with_constructor(histograms()),
             traps: Family::default(),
             plugin_memory_bytes: Family::default(),
@@ -153,6 +162,7 @@ impl Metrics {
             "Changed certificates that were taken or refused",
             self.certificate_reloads.clone(),
         );
+        self.register_config(r);
         r.register("plugin_phase_duration_seconds", "Time inside a callback", self.phase_seconds.clone());
         r.register("plugin_traps", "Traps", self.traps.clone());
         r.register("plugin_memory_bytes", "Linear memory of all VMs", self.plugin_memory_bytes.clone());
@@ -173,6 +183,12 @@ impl Metrics {
         r.register("plugin_counter", "Counters defined by plugins", self.plugin_counters.clone());
         r.register("plugin_gauge", "Gauges defined by plugins", self.plugin_gauges.clone());
         r.register("plugin_histogram", "Histograms defined by plugins", self.plugin_histograms.clone());
+    }
+
+    fn register_config(&self, r: &mut Registry) {
+        r.register("config_revision", "Number of what serves", self.config_revision.clone());
+        r.register("config_reloads", "Configurations that were read again", self.config_reloads.clone());
+        r.register("config_apply_seconds", "Time to serve with another", self.config_apply_seconds.clone());
     }
 
     fn register_upstream(&self, r: &mut Registry) {

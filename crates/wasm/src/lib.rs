@@ -36,7 +36,7 @@ pub use engine::EngineOptions;
 pub use error::LoadError;
 pub use facts::ModuleFacts;
 pub use filter::{Filter, Verdict, Wants};
-pub use plugin::{HostOptions, LoadedPlugin, PluginHost, PluginStatus};
+pub use plugin::{HostOptions, LoadedPlugin, ModuleDigest, PluginHost, PluginStatus};
 pub use pool::{Opened, VmPools};
 pub use stream::{
     ConnectionTls, LocalReply, PeerCertificate, RequestHead, ResponseHead, Stream, StreamInfo, StreamState,

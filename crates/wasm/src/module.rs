@@ -9,6 +9,7 @@ use crate::error::LoadError;
 use crate::facts::check_bytes;
 use crate::filter::Wants;
 use crate::hostcalls::{self, ENV};
+use crate::plugin::ModuleDigest;
 use crate::shim;
 use crate::vm_data::VmData;
 
@@ -24,6 +25,8 @@ pub(crate) struct Linkers {
 
 /// A module that speaks the ABI.
 pub(crate) struct CompiledModule {
+    /// Of the bytes that it was compiled from.
+    pub(crate) digest: ModuleDigest,
     module: Module,
     /// The module's imports in order.
     imports: Vec<Import>,
@@ -63,7 +66,12 @@ impl Linkers {
 
 impl CompiledModule {
     /// Compiles, or takes the compiled code from the cache. Takes from milliseconds to seconds: never on a worker.
-    pub(crate) fn load(engine: &Engine, bytes: &[u8], cache_dir: Option<&Path>) -> Result<Self, LoadError> {
+    pub(crate) fn load(
+        engine: &Engine,
+        bytes: &[u8],
+        digest: ModuleDigest,
+        cache_dir: Option<&Path>,
+    ) -> Result<Self, LoadError> {
         check_bytes(bytes)?;
         let module = cache::compile(engine, bytes, cache_dir)?;
         check_abi(&module)?;
@@ -72,7 +80,7 @@ impl CompiledModule {
         let exports = |name: &str| matches!(module.get_export(name), Some(ExternType::Func(_)));
         let has_foreign_callback = exports("proxy_on_foreign_function");
         let wants = Wants::of(exports);
-        Ok(CompiledModule { module, imports, has_foreign_callback, wants, allocator })
+        Ok(CompiledModule { digest, module, imports, has_foreign_callback, wants, allocator })
     }
 
     /// Refuses a module that could never run within its plugin's limits.

@@ -2,14 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use agw_config::{Plugin, VmMode};
 use agw_foreign::Access;
 use agw_telemetry::{Gauge, Histogram, Metrics, PhaseLabels, PluginLabels, TrapLabels};
 use bytes::Bytes;
 use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
 
 use crate::engine::{EngineOptions, TickingEngine};
 use crate::error::LoadError;
@@ -37,8 +38,17 @@ pub struct PluginHost {
     pub(crate) linkers: Linkers,
     pub(crate) metrics: Arc<Metrics>,
     cache_dir: Option<PathBuf>,
-    shared_data: Mutex<HashMap<String, Arc<SharedData>>>,
+    /// Modules that plugins use, by digest: one that two of them have, or that stays while its configuration changes,
+    /// is compiled once.
+    modules: Mutex<HashMap<ModuleDigest, Weak<CompiledModule>>>,
+    shared_data: Arc<SharedDataByPlugin>,
 }
+
+/// The SHA-256 of a module's bytes.
+pub type ModuleDigest = [u8; 32];
+
+/// Lives as long as a plugin of the name does.
+type SharedDataByPlugin = Mutex<HashMap<String, Weak<SharedData>>>;
 
 /// A plugin whose module is compiled and whose configuration the guest has accepted.
 pub struct LoadedPlugin {
@@ -46,7 +56,7 @@ pub struct LoadedPlugin {
     pub(crate) id: u64,
     pub(crate) name: Arc<str>,
     pub(crate) host: Arc<PluginHost>,
-    pub(crate) module: CompiledModule,
+    pub(crate) module: Arc<CompiledModule>,
     pub(crate) config: Arc<Plugin>,
     pub(crate) configuration: Bytes,
     pub(crate) vm_configuration: Bytes,
@@ -84,14 +94,34 @@ impl PluginHost {
     /// # Errors
     /// [`LoadError::Engine`] when the reservation does not fit the machine.
     pub fn new(options: HostOptions) -> Result<Arc<Self>, LoadError> {
+        Self::with_shared_data(options, Arc::default())
+    }
+
+    /// Another host, with other reservations, whose plugins share data with those of this one. Plugins that are loaded
+    /// stay where they are, and so does this host while it has any.
+    ///
+    /// # Errors
+    /// As for [`PluginHost::new`].
+    pub fn renewed(&self, engine: EngineOptions) -> Result<Arc<Self>, LoadError> {
+        let (cache_dir, metrics) = (self.cache_dir.clone(), Arc::clone(&self.metrics));
+        let options = HostOptions { engine, cache_dir, metrics };
+        Self::with_shared_data(options, Arc::clone(&self.shared_data))
+    }
+
+    fn with_shared_data(
+        options: HostOptions,
+        shared_data: Arc<SharedDataByPlugin>,
+    ) -> Result<Arc<Self>, LoadError> {
         let engine = TickingEngine::new(&options.engine)?;
         let linkers = Linkers::new(&engine.engine)?;
+        let HostOptions { metrics, cache_dir, .. } = options;
         Ok(Arc::new(PluginHost {
             engine,
             linkers,
-            metrics: options.metrics,
-            cache_dir: options.cache_dir,
-            shared_data: Mutex::default(),
+            metrics,
+            cache_dir,
+            modules: Mutex::default(),
+            shared_data,
         }))
     }
 
@@ -109,9 +139,8 @@ impl PluginHost {
         module: Bytes,
         access: Arc<Access>,
     ) -> Result<Arc<LoadedPlugin>, LoadError> {
-        let (engine, cache_dir) = (self.engine.engine.clone(), self.cache_dir.clone());
-        let compile = move || CompiledModule::load(&engine, &module, cache_dir.as_deref());
-        let module = match tokio::task::spawn_blocking(compile).await {
+        let host = Arc::clone(self);
+        let module = match tokio::task::spawn_blocking(move || host.compiled(&module)).await {
             Ok(module) => module?,
             Err(join) => return Err(LoadError::Compile(wasmtime::Error::msg(join.to_string()))),
         };
@@ -121,15 +150,41 @@ impl PluginHost {
         Ok(plugin)
     }
 
+    /// Takes from milliseconds to seconds, unless a plugin has the module already.
+    fn compiled(&self, bytes: &[u8]) -> Result<Arc<CompiledModule>, LoadError> {
+        let digest = ModuleDigest::from(Sha256::digest(bytes));
+        if let Some(known) = self.modules.lock().get(&digest).and_then(Weak::upgrade) {
+            return Ok(known);
+        }
+        let cache_dir = self.cache_dir.as_deref();
+        let module = Arc::new(CompiledModule::load(&self.engine.engine, bytes, digest, cache_dir)?);
+        let mut modules = self.modules.lock();
+        modules.retain(|_, module| module.strong_count() > 0);
+        modules.insert(digest, Arc::downgrade(&module));
+        Ok(module)
+    }
+
     fn shared_data(&self, plugin: &str) -> Arc<SharedData> {
-        self.shared_data.lock().entry(plugin.to_owned()).or_default().clone()
+        let mut all = self.shared_data.lock();
+        if let Some(known) = all.get(plugin).and_then(Weak::upgrade) {
+            return known;
+        }
+        all.retain(|_, data| data.strong_count() > 0);
+        let data = Arc::default();
+        all.insert(plugin.to_owned(), Arc::downgrade(&data));
+        data
     }
 }
 
 // === impl LoadedPlugin ===
 
 impl LoadedPlugin {
-    fn new(host: &Arc<PluginHost>, config: Arc<Plugin>, module: CompiledModule, access: Arc<Access>) -> Self {
+    fn new(
+        host: &Arc<PluginHost>,
+        config: Arc<Plugin>,
+        module: Arc<CompiledModule>,
+        access: Arc<Access>,
+    ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let labels = PluginLabels { plugin: config.name.clone() };
         let phase = |callback: &Callback| {
@@ -153,6 +208,21 @@ impl LoadedPlugin {
             host: host.clone(),
             config,
         }
+    }
+
+    /// Unique in the process, and never used again.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// What it was loaded with.
+    pub fn config(&self) -> &Arc<Plugin> {
+        &self.config
+    }
+
+    /// Which module it runs.
+    pub fn module_digest(&self) -> &ModuleDigest {
+        &self.module.digest
     }
 
     /// The plugin's name.

@@ -105,6 +105,17 @@ impl VmPools {
         }
     }
 
+    /// Ends the VMs of plugins, by their ids, that no stream will be opened for any more. Those that still have a stream
+    /// are left for the next time. Their root contexts are told, as at the [shutdown](VmPools::shutdown), in the
+    /// background.
+    pub fn end_unused(&self, is_unused: impl Fn(u64) -> bool) {
+        let mut pools = self.pools.borrow_mut();
+        // A lease, or a wait for one, holds its pool.
+        for (_, pool) in pools.extract_if(|id, pool| is_unused(*id) && Rc::strong_count(pool) == 1) {
+            self.spawner.spawn(async move { pool.end().await });
+        }
+    }
+
     /// Ends every VM: each root context is told, and has a bounded time to agree. Streams must have ended.
     pub async fn shutdown(&self) {
         let pools: Vec<_> = self.pools.borrow_mut().drain().map(|(_, pool)| pool).collect();

@@ -6,7 +6,7 @@ use super::Tls;
 use crate::schema::cluster as bounds;
 
 /// Where requests go.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Cluster {
     /// Unique.
     pub name: String,
@@ -86,7 +86,7 @@ pub enum Balance {
 }
 
 /// Active probes of each endpoint, by one worker for all.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HealthCheck {
     /// Path to GET.
     pub path: String,
@@ -105,7 +105,7 @@ pub struct HealthCheck {
 }
 
 /// Leaves out endpoints that fail requests.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OutlierPolicy {
     /// Failures in a row that eject: no connection, a reset, a timeout of a try, or a 5xx.
     pub consecutive_failures: u32,
@@ -118,7 +118,7 @@ pub struct OutlierPolicy {
 }
 
 /// Circuit limits of one cluster. What is over one is answered 503 at once.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ClusterLimits {
     /// Connections, idle ones included.
     pub connections_max: usize,

@@ -8,7 +8,7 @@ use crate::schema::listener as bounds;
 use crate::secret::Secret;
 
 /// An address that takes connections.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
     /// Unique.
     pub name: String,
@@ -64,7 +64,7 @@ pub struct Protocols {
 }
 
 /// Bounds on one HTTP/2 connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Http2Limits {
     /// Streams open at once; more are refused.
     pub streams_max: u32,
@@ -92,7 +92,7 @@ impl Default for Http2Limits {
 }
 
 /// Whose word about the client is believed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ForwardedPolicy {
     /// Proxies in front of the gateway, counted from it: so many last entries of `x-forwarded-for` are theirs. 0: the
     /// client is the peer, and what it says about itself (`x-forwarded-*`, `forwarded`) is replaced.
@@ -126,7 +126,7 @@ impl IpNetwork {
 }
 
 /// TLS on a listener.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ListenerTls {
     /// Not empty. Chosen by the client's SNI among the DNS names in the certificates (exact before wildcard, then the
     /// order of the document); the first one serves clients whose name nobody has, or that name none.
@@ -138,7 +138,7 @@ pub struct ListenerTls {
 }
 
 /// A certificate to serve with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ServerCertificate {
     /// PEM, leaf first.
     pub chain: Pem,
@@ -146,7 +146,7 @@ pub struct ServerCertificate {
     pub key: Pem,
 }
 
-/// PEM text as it was at the start, and where to look for a newer one.
+/// PEM text as it was when the document was loaded, and where to look for a newer one.
 #[derive(Clone, Debug)]
 pub struct Pem {
     /// Never shown; a chain is no secret, but is treated alike.
@@ -155,8 +155,15 @@ pub struct Pem {
     pub file: Option<PathBuf>,
 }
 
+/// The same file is the same certificate: what it says by now is for whoever watches it.
+impl PartialEq for Pem {
+    fn eq(&self, other: &Self) -> bool {
+        self.file == other.file && (self.file.is_some() || self.text == other.text)
+    }
+}
+
 /// Certificates of clients.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ClientAuth {
     /// PEM of the authorities that may have signed them.
     pub ca: Pem,

@@ -4,7 +4,7 @@
 /// before a wildcard, a longer wildcard before a shorter, and either before any host; then an exact path before a
 /// regex (the first in the document), and that before a prefix, a longer prefix before a shorter; then one that names methods, then more
 /// headers, then more query parameters, then the order of the document.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RouteMatch {
     /// Empty matches every host.
     pub hosts: Vec<HostMatch>,

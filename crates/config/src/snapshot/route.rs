@@ -6,7 +6,7 @@ use super::RouteMatch;
 use crate::schema::route as bounds;
 
 /// What happens to requests that match.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Route {
     /// Unique.
     pub name: String,
@@ -44,7 +44,7 @@ impl Route {
 }
 
 /// What answers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum RouteAction {
     /// An upstream.
     Forward(Forward),
@@ -55,7 +55,7 @@ pub enum RouteAction {
 }
 
 /// To an upstream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Forward {
     /// Not empty; the sum of weights is at least 1.
     pub clusters: Vec<WeightedCluster>,
@@ -123,7 +123,7 @@ pub enum HostRewrite {
 ///
 /// What was never sent is tried again in any case; what was sent only if the method is safe or `unsafe_methods` is
 /// on, and if its body is empty or still at hand.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RetryPolicy {
     /// Tries after the first.
     pub retries: u32,
@@ -161,7 +161,7 @@ pub enum HashKey {
 }
 
 /// Another address for the client. What is `None` stays as in the request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Redirect {
     /// 301, 302, 303, 307 or 308.
     pub status: u16,
@@ -178,7 +178,7 @@ pub struct Redirect {
 }
 
 /// Fixed words.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DirectResponse {
     /// 200 to 599.
     pub status: u16,

@@ -8,7 +8,7 @@ use super::{BreakerPolicy, Tls};
 use crate::secret::Secret;
 
 /// An external SQL database.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SqlResource {
     /// Unique among all resources; the name that plugins use.
     pub name: String,
@@ -27,7 +27,7 @@ pub struct SqlResource {
 }
 
 /// Where a database is and how to get in.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum SqlEndpoint {
     /// A server.
     Server(SqlServer),
@@ -36,7 +36,7 @@ pub enum SqlEndpoint {
 }
 
 /// A database server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SqlServer {
     /// What it speaks.
     pub engine: SqlServerEngine,
@@ -105,7 +105,7 @@ pub struct Sqlite {
 }
 
 /// A resource's connections, each of which serves one call at a time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SqlPool {
     /// Connections of this process, over all workers.
     pub max: usize,
@@ -126,7 +126,7 @@ pub struct SqlPool {
 }
 
 /// Bounds on one call.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SqlLimits {
     /// Deadline of a call that names none.
     pub call_timeout: Duration,
@@ -177,7 +177,7 @@ pub struct SqlCache {
 }
 
 /// What one plugin may do with one database.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SqlGrant {
     /// Named statements of the same resource.
     pub statements: Vec<String>,

@@ -22,7 +22,7 @@ fn ready<F: Future>(future: F) -> F::Output {
 #[test]
 fn within_a_line_it_is_first_come_first_served() {
     let queue = Queue::new(1);
-    let line = queue.line(1);
+    let line = queue.line("a", 1);
     let held = ready(queue.acquire(line));
     let mut first = Box::pin(queue.acquire(line));
     let mut second = Box::pin(queue.acquire(line));
@@ -37,7 +37,7 @@ fn within_a_line_it_is_first_come_first_served() {
 #[test]
 fn a_plugin_never_has_more_than_its_share_and_leaves_the_rest_to_others() {
     let queue = Queue::new(4);
-    let (greedy, modest) = (queue.line(2), queue.line(4));
+    let (greedy, modest) = (queue.line("greedy", 2), queue.line("modest", 4));
     let held: Vec<_> = (0..2).map(|_| ready(queue.acquire(greedy))).collect();
     let mut third = Box::pin(queue.acquire(greedy));
     assert!(poll(third.as_mut()).is_pending());
@@ -49,9 +49,21 @@ fn a_plugin_never_has_more_than_its_share_and_leaves_the_rest_to_others() {
 }
 
 #[test]
+fn a_plugin_that_is_loaded_anew_keeps_its_line_with_its_new_share() {
+    let queue = Queue::new(4);
+    let old = queue.line("p", 4);
+    let held: Vec<_> = (0..2).map(|_| ready(queue.acquire(old))).collect();
+    let new = queue.line("p", 2);
+    let mut third = Box::pin(queue.acquire(new));
+    assert!(poll(third.as_mut()).is_pending(), "both revisions have the share together");
+    drop(held);
+    assert!(poll(third.as_mut()).is_ready());
+}
+
+#[test]
 fn a_plugin_that_came_late_is_not_behind_all_of_the_others_calls() {
     let queue = Queue::new(4);
-    let (flood, other) = (queue.line(4), queue.line(4));
+    let (flood, other) = (queue.line("flood", 4), queue.line("other", 4));
     let mut held: Vec<_> = (0..4).map(|_| ready(queue.acquire(flood))).collect();
     let mut flooding: Vec<_> = (0..100).map(|_| Box::pin(queue.acquire(flood))).collect();
     flooding.iter_mut().for_each(|call| assert!(poll(call.as_mut()).is_pending()));
@@ -69,7 +81,7 @@ fn a_plugin_that_came_late_is_not_behind_all_of_the_others_calls() {
 #[test]
 fn a_waiter_that_is_dropped_leaves_the_line_and_loses_no_place() {
     let queue = Queue::new(1);
-    let line = queue.line(1);
+    let line = queue.line("a", 1);
     let held = ready(queue.acquire(line));
     let mut gone = Box::pin(queue.acquire(line));
     let mut next = Box::pin(queue.acquire(line));
@@ -94,7 +106,8 @@ proptest! {
         steps in proptest::collection::vec((0u8..4, any::<prop::sample::Index>()), 0..200)
     ) {
         let queue = Queue::new(places);
-        let lines: Vec<_> = shares.iter().map(|share| queue.line(*share)).collect();
+        let lines: Vec<_> =
+            shares.iter().enumerate().map(|(at, share)| queue.line(&format!("plugin {at}"), *share)).collect();
         let mut waiting: Vec<(usize, BoxFuture<'static, Place>)> = Vec::new();
         let mut held: Vec<(usize, Place)> = Vec::new();
         for (what, which) in steps {

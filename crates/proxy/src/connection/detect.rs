@@ -11,10 +11,9 @@ use tokio::time::Instant;
 
 use super::Version;
 use super::clock::{Clock, Cut};
-use super::stop::StopWatch;
 use super::stream::ClientStream;
 use crate::limits::{DRAIN_IDLE_GRACE, FIRST_READ_BYTES};
-use crate::worker::Stop;
+use crate::stop::{Stop, StopWatch};
 
 /// What an HTTP/2 client sends first.
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

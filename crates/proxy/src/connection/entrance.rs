@@ -9,6 +9,7 @@ use hyper_util::rt::TokioTimer;
 
 use super::http2::StreamExecutor;
 use crate::limits::{BODY_BUFFER_BYTES, HEADERS_DEFAULT, READ_BUFFER_BYTES_MIN};
+use crate::stop::Ending;
 use crate::tls::ServerTls;
 
 /// TLS handshakes by how they ended.
@@ -25,6 +26,8 @@ pub(crate) struct Entrance {
     /// What clients speak to it.
     pub(super) tls: Option<Arc<ServerTls>>,
     pub(super) handshakes: Handshakes,
+    /// Of its connections: the worker stops, or the listener is gone or has become another.
+    pub(crate) ending: Ending,
     http1: http1::Builder,
 }
 
@@ -42,7 +45,8 @@ impl Entrance {
             http1.max_headers(listener.headers_max);
         }
         let handshakes = Handshakes::new(&listener.name, metrics);
-        Entrance { name: listener.name.as_str().into(), listener, tls, handshakes, http1 }
+        let ending = Ending::new();
+        Entrance { name: listener.name.as_str().into(), listener, tls, handshakes, ending, http1 }
     }
 
     pub(super) fn http1(&self) -> &http1::Builder {

@@ -12,11 +12,10 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::clock::{Clock, Cut};
-use super::stop::StopWatch;
 use super::stream::ClientStream;
 use super::{Entrance, Version};
+use crate::stop::{Stop, StopWatch};
 use crate::tls::{ServerTls, connection_tls};
-use crate::worker::Stop;
 
 /// What a handshake came to.
 pub(super) struct Secured {

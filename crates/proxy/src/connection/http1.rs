@@ -15,12 +15,11 @@ use tokio::time::Instant;
 use super::Connection;
 use super::clock::{Clock, Cut};
 use super::linger::linger;
-use super::stop::StopWatch;
 use super::stream::ClientStream;
 use super::tunnel;
 use crate::exchange::{refused, serve};
 use crate::limits::DRAIN_IDLE_GRACE;
-use crate::worker::Stop;
+use crate::stop::{Stop, StopWatch};
 
 /// Serves the connection until it ends, one side closes it, or its time is up. Dropping the future closes it.
 pub(super) async fn drive(

@@ -19,11 +19,10 @@ use tokio::time::Instant;
 use super::Connection;
 use super::clock::{Clock, Cut};
 use super::flood::{FloodMeter, FrameScanner};
-use super::stop::StopWatch;
 use super::stream::ClientStream;
 use crate::exchange::serve;
 use crate::limits::CLOSE_GRACE;
-use crate::worker::Stop;
+use crate::stop::{Stop, StopWatch};
 
 /// Serves the connection until it ends, one side closes it, or its time is up. Dropping the future closes it and ends
 /// its streams.

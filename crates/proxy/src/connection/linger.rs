@@ -12,10 +12,9 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 
 use super::clock::Clock;
-use super::stop::StopWatch;
 use super::stream::ClientStream;
 use crate::limits::{LINGER_BYTES_MAX, LINGER_READ_BYTES, LINGER_TIME};
-use crate::worker::Stop;
+use crate::stop::{Stop, StopWatch};
 
 /// Reads until the client has ended too, or had its time, or has sent too much. The writing side is shut down already.
 ///

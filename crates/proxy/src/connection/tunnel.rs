@@ -14,10 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::time::Instant;
 
 use super::clock::Clock;
-use super::stop::StopWatch;
 use super::stream::ClientStream;
 use crate::exchange::{Tunnel, TunnelEnd};
-use crate::worker::Stop;
+use crate::stop::{Stop, StopWatch};
 
 /// Copies until both sides have ended, one breaks off, nothing comes for too long, or the worker's drain is over.
 ///

@@ -83,6 +83,7 @@ impl Drop for Exchange {
             request_id: self.request_id.to_str().unwrap_or_default(),
             trace_id: self.trace.as_str(),
             source: self.client.address,
+            revision: self.revision,
         });
         self.clock.exchange_ends(now);
     }

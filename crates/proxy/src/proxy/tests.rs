@@ -2,8 +2,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use agw_config::{Cluster, ClusterTarget, Forward, PathMatch, Route, RouteMatch};
-use agw_wasm::VmPools;
+use agw_config::{Cluster, ClusterTarget, Forward, Listener, PathMatch, Route, RouteMatch};
 use parking_lot::Mutex;
 
 use super::*;
@@ -65,7 +64,7 @@ async fn each_request_has_one_line_however_it_ended() {
         ProxyOptions { workers: 1, access_log: true, drain_timeout, metrics: Arc::new(Metrics::new()) };
     let bound = Proxy::bind(&snapshot, options).unwrap();
     let address = bound.addresses()[0].1;
-    let runtime = Runtime::new(snapshot, &HashMap::new(), VmPools::new).unwrap();
+    let runtime = Runtime::new(1, snapshot, &HashMap::new(), None).unwrap();
     let memory = Memory::default();
     let proxy = bound.spawn_logging_to(Arc::new(runtime), memory.clone()).unwrap();
 
@@ -118,7 +117,7 @@ async fn a_proxy_that_is_dropped_closes_its_port() {
         ProxyOptions { workers: 2, access_log: false, drain_timeout: Duration::from_secs(5), metrics };
     let bound = Proxy::bind(&snapshot, options).unwrap();
     let address = bound.addresses()[0].1;
-    let runtime = Runtime::new(snapshot, &HashMap::new(), VmPools::new).unwrap();
+    let runtime = Runtime::new(1, snapshot, &HashMap::new(), None).unwrap();
     let proxy = bound.spawn(Arc::new(runtime)).unwrap();
     let idle = TcpStream::connect(address).unwrap();
     drop(proxy);
@@ -156,7 +155,7 @@ async fn a_drain_answers_what_waits_in_the_queue_and_what_comes_on_idle_connecti
         ProxyOptions { workers: 1, access_log: false, drain_timeout, metrics: Arc::new(Metrics::new()) };
     let bound = Proxy::bind(&snapshot, options).unwrap();
     let address = bound.addresses()[0].1;
-    let runtime = Runtime::new(snapshot, &HashMap::new(), VmPools::new).unwrap();
+    let runtime = Runtime::new(1, snapshot, &HashMap::new(), None).unwrap();
     let proxy = bound.spawn(Arc::new(runtime)).unwrap();
 
     let mut idle = ask(address, "GET /echo HTTP/1.1\r\nhost: a\r\n\r\n");

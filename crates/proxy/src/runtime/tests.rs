@@ -22,10 +22,9 @@ fn snapshot(cluster: &str, plugins: &[&str]) -> Arc<Snapshot> {
 
 #[test]
 fn a_route_needs_its_cluster_and_its_plugins() {
-    let error = |cluster, plugins| {
-        Runtime::new(snapshot(cluster, plugins), &HashMap::new(), VmPools::new).unwrap_err()
-    };
+    let error =
+        |cluster, plugins| Runtime::new(1, snapshot(cluster, plugins), &HashMap::new(), None).unwrap_err();
     assert_eq!(error("x", &[]).to_string(), "route `r` names the cluster `x`, which does not exist");
     assert_eq!(error("c", &["p"]).to_string(), "route `r` names the plugin `p`, which is not loaded");
-    assert!(Runtime::new(snapshot("c", &[]), &HashMap::new(), VmPools::new).is_ok());
+    assert!(Runtime::new(1, snapshot("c", &[]), &HashMap::new(), None).is_ok());
 }

@@ -15,6 +15,7 @@ use std::thread::{self, JoinHandle};
 
 use agw_config::{ListenerTls, Pem};
 use agw_telemetry::{CertificateLabels, Metrics, ReloadLabels};
+use parking_lot::Mutex;
 use rustls::server::danger::ClientCertVerifier;
 
 use super::{CertificateError, Identity, ServerTls};
@@ -23,6 +24,9 @@ use crate::limits::{CERTIFICATE_FILE_BYTES_MAX, CERTIFICATE_POLL};
 /// The thread; dropping it ends it.
 #[derive(Debug)]
 pub(crate) struct CertificateWatch {
+    /// The lock is held while files are read.
+    listeners: Arc<Mutex<Vec<WatchedListener>>>,
+    metrics: Arc<Metrics>,
     stop: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -76,20 +80,33 @@ enum Look {
 // === impl CertificateWatch ===
 
 impl CertificateWatch {
-    /// Starts the thread if any file has to be watched. The gauges are set in any case.
-    pub(crate) fn spawn(mut listeners: Vec<WatchedListener>, metrics: Arc<Metrics>) -> std::io::Result<Self> {
-        listeners.iter().for_each(|listener| listener.tell_expiry(&metrics));
-        listeners.retain(WatchedListener::has_files);
-        if listeners.is_empty() {
-            return Ok(CertificateWatch { stop: None, thread: None });
-        }
+    /// Starts the thread. The gauges are set in any case.
+    pub(crate) fn spawn(listeners: Vec<WatchedListener>, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+        let all: Arc<Mutex<Vec<WatchedListener>>> = Arc::default();
         let (stop, stopped) = mpsc::channel();
+        let (theirs, their_metrics) = (Arc::clone(&all), Arc::clone(&metrics));
         let thread = thread::Builder::new().name("certificates".into()).spawn(move || {
             while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(CERTIFICATE_POLL) {
-                listeners.iter_mut().for_each(|listener| listener.look(&metrics));
+                theirs.lock().iter_mut().for_each(|listener| listener.look(&their_metrics));
             }
         })?;
-        Ok(CertificateWatch { stop: Some(stop), thread: Some(thread) })
+        let watch = CertificateWatch { listeners: all, metrics, stop: Some(stop), thread: Some(thread) };
+        watch.add(listeners);
+        Ok(watch)
+    }
+
+    /// Watches more. Waits for a file that is being read.
+    pub(crate) fn add(&self, listeners: Vec<WatchedListener>) {
+        listeners.iter().for_each(|listener| listener.tell_expiry(&self.metrics));
+        self.listeners.lock().extend(listeners);
+    }
+
+    /// Watches only those on from here. Waits for a file that is being read.
+    pub(crate) fn keep(&self, kept: impl Fn(&Arc<ServerTls>) -> bool) {
+        let mut listeners = self.listeners.lock();
+        for gone in listeners.extract_if(.., |listener| !kept(&listener.tls)) {
+            gone.forget_expiry(&self.metrics);
+        }
     }
 }
 
@@ -128,12 +145,6 @@ impl WatchedListener {
             pairs: pairs.collect(),
             authority: authority.map(|(auth, verifier)| Authority { ca: Source::new(&auth.ca), verifier }),
         }
-    }
-
-    fn has_files(&self) -> bool {
-        let pairs = self.pairs.iter().flat_map(|pair| [&pair.chain, &pair.key]);
-        let mut all = pairs.chain(self.authority.iter().map(|authority| &authority.ca));
-        all.any(|source| source.pem.file.is_some())
     }
 
     /// Looks at every file once, and waits for the disk. What changed and can be used serves from now on.
@@ -176,6 +187,13 @@ impl WatchedListener {
         for pair in &self.pairs {
             let gauge = metrics.certificate_expiry.get_or_create(&labels(&self.name, pair.label())).clone();
             gauge.set(pair.identity.not_after);
+        }
+    }
+
+    /// It serves no more.
+    fn forget_expiry(&self, metrics: &Metrics) {
+        for pair in &self.pairs {
+            metrics.certificate_expiry.remove(&labels(&self.name, pair.label()));
         }
     }
 }

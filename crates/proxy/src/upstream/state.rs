@@ -100,6 +100,11 @@ impl ClusterState {
         &self.cluster.name
     }
 
+    /// Whether a state made from `cluster` would differ only in what was learnt since.
+    pub(crate) fn is_configured_as(&self, cluster: &Cluster) -> bool {
+        *self.cluster == *cluster
+    }
+
     /// Moves when the endpoints change.
     pub(super) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)

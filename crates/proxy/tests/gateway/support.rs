@@ -9,7 +9,7 @@ use std::time::Duration;
 use agw_config::{Cluster, ClusterTarget, Forward, Listener, PathMatch, Plugin, Route, RouteMatch, Snapshot};
 use agw_proxy::{Proxy, ProxyOptions, Runtime};
 use agw_telemetry::Metrics;
-use agw_wasm::{LoadedPlugin, VmPools};
+use agw_wasm::LoadedPlugin;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -103,7 +103,7 @@ impl Setup {
         };
         let bound = Proxy::bind(&snapshot, options).unwrap();
         let address = bound.addresses()[0].1;
-        let runtime = Runtime::new(snapshot, &self.plugins, VmPools::new).unwrap();
+        let runtime = Runtime::new(1, snapshot, &self.plugins, None).unwrap();
         let proxy = bound.spawn(Arc::new(runtime)).unwrap();
         Gateway { address, metrics, proxy: Some(proxy) }
     }

@@ -267,3 +267,32 @@ fn a_root_context_that_calls_for_ever_in_its_end_does_not_hold_the_shutdown() {
         assert_eq!(plugin.status().vms, 0);
     });
 }
+
+#[test]
+fn vms_of_a_plugin_that_is_not_used_any_more_end_once_its_streams_have() {
+    in_worker(async |worker| {
+        for mode in [plugin(), shared()] {
+            let old = worker.load(mode.clone(), Guest::new().says("done")).await;
+            let new = worker.load(mode, Guest::new().says("done")).await;
+            let (held, other) = (worker.open(&old, &stream()).await, worker.open(&new, &stream()).await);
+            drop(other);
+            let unused = |id| id == old.id();
+            worker.pools.end_unused(unused);
+            sleep(Duration::from_secs(1)).await;
+            worker.lines.take();
+            assert_eq!((old.status().vms, new.status().vms), (1 + 1, 1 + 1), "the gauge is of the name");
+            held.finish();
+            sleep(Duration::from_secs(1)).await;
+            worker.lines.take();
+            worker.pools.end_unused(unused);
+            // A root context that does not agree to its end has some seconds for it.
+            sleep(Duration::from_secs(20)).await;
+            assert_eq!(worker.lines.take(), ["done"], "of the root context");
+            assert_eq!(new.status().vms, 1);
+            worker.pools.end_unused(|id| id == new.id());
+            sleep(Duration::from_secs(20)).await;
+            assert_eq!(new.status().vms, 0);
+            worker.lines.take();
+        }
+    });
+}
