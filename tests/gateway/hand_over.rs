@@ -115,3 +115,25 @@ async fn a_process_that_was_killed_leaves_nothing_that_keeps_the_next_from_start
     ensure!(!path.exists(), "an orderly end removes the socket");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_listener_that_was_opened_later_is_handed_over_as_well() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("agw.sock");
+    let (first, second) =
+        (Upstream::start(|_| Script::ok("first"))?, Upstream::start(|_| Script::ok("second"))?);
+    let ports = [agw_tests::port::free_port()?, agw_tests::port::free_port()?];
+    let addresses = ports.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    let mut old = start(&[("one", addresses[0])], &first, any(), "2", &path)?;
+    let both = [("one", addresses[0]), ("two", addresses[1])];
+    old.replace("agw.yaml", document(&both, first.address()))?;
+    old.wait_for_revision(2).await?;
+    assert_eq!(text(addresses[1]).await?, "first");
+    let _new = start(&both, &second, old.admin(), "2", &path)?;
+    let status = old.process().wait(Duration::from_secs(60))?;
+    ensure!(status.success(), "{status}");
+    for address in addresses {
+        assert_eq!(text(address).await?, "second");
+    }
+    Ok(())
+}

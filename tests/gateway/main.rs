@@ -11,6 +11,7 @@ mod misbehave;
 mod raw;
 mod reload;
 mod routes;
+mod secrets;
 mod start_and_end;
 mod upstreams;
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
-use agw_tests::{Client, Gateway, RedisServer, Script, Upstream, guest};
+use agw_tests::{Client, FaultProxy, Gateway, Mode, RedisServer, Script, Upstream, guest};
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -280,5 +280,74 @@ async fn a_password_is_rotated_without_a_restart_and_a_wrong_one_is_not_taken() 
         anyhow::Ok(())
     };
     tokio::time::timeout(Duration::from_secs(10), asked).await.context("the new password lets it in")??;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_call_under_way_finishes_though_its_resource_is_gone() -> Result<()> {
+    let redis = RedisServer::start()?;
+    let proxy = FaultProxy::start(redis.address())?;
+    let document = crate::document(
+        "",
+        &format!(
+            "{ROUTE}hello }}, plugins: [limit] }}]
+plugins: [{{ name: limit, module: {{ builtin: rate-limit }}, configuration: {{ limit: 1000000, window: 3600, on_error: closed }} }}]
+resources:
+- name: limits
+  type: redis
+  url: {}
+  limits: {{ call_timeout: 5s }}
+  grants: [{{ plugin: limit, commands: [set, incr, pttl], key_prefix: \"l:\" }}]",
+            proxy.redis_url()
+        ),
+    );
+    // One worker, and so one connection: another would wait as long for its login.
+    let gateway = Gateway::start_with(&document, &[], &["--admin", "127.0.0.1:0", "--workers", "1"])?;
+    let address = gateway.address()?;
+    assert_eq!(Client::new(address).get("/").await?.status, 200);
+    let connected = proxy.open();
+    ensure!(connected > 0, "it has a connection");
+    proxy.set(Mode::HoldReplies(Duration::from_secs(3)))?;
+    let early = tokio::spawn(async move { Client::new(address).get("/").await });
+    sleep(Duration::from_millis(500)).await;
+    gateway.replace("agw.yaml", answering("bare"))?;
+    gateway.wait_for_revision(2).await?;
+    assert_eq!(Client::new(address).get("/").await?.text(), "bare");
+    let early = early.await??;
+    assert_eq!((early.status.as_u16(), early.text().as_str()), (200, "hello"));
+    // With the last request of its revision the resource goes, and its connections with it.
+    let gone = async {
+        while proxy.open() > 0 {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.context("its connections are closed")?;
+    let page = gateway.ask_admin("/v1/resources")?.json()?;
+    ensure!(page.as_array().is_some_and(Vec::is_empty), "{page}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_document_that_changes_ten_times_a_second_loses_no_request_and_the_last_one_serves() -> Result<()> {
+    let numbered = |number: u32| answering(&format!("\"{number}\""));
+    let gateway = Gateway::start(&numbered(0))?;
+    let address = gateway.address()?;
+    let asking = tokio::spawn(async move {
+        let mut client = Client::new(address);
+        let mut last = 0;
+        loop {
+            let number: u32 = client.get("/").await?.text().parse()?;
+            ensure!(number >= last, "{number} after {last}");
+            last = number;
+            if number == 60 {
+                return anyhow::Ok(());
+            }
+        }
+    });
+    for number in 1..=60 {
+        gateway.replace("agw.yaml", numbered(number))?;
+        sleep(Duration::from_millis(100)).await;
+    }
+    tokio::time::timeout(Duration::from_secs(20), asking).await.context("the last one serves")???;
     Ok(())
 }

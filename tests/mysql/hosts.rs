@@ -40,7 +40,7 @@ impl Pair {
         let endpoints = endpoints.join(", ");
         let fields = format!("{grants}\nendpoints: [{endpoints}]\ntarget: {target}\ndatabase: app");
         let world = World::on(Arc::clone(&self.first), &fields);
-        world.backend.start().await.unwrap();
+        world.start().await.unwrap();
         world
     }
 

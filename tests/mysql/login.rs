@@ -22,7 +22,7 @@ async fn why_there_is_no_connection_is_said_by_its_class_and_without_addresses()
         ("tls: { ca: { file: /etc/ssl/certs/ca-certificates.crt } }", Code::Unavailable, "tls"),
     ] {
         let world = World::on(Arc::clone(&server), &format!("{AD_HOC}\n{fields}"));
-        world.backend.start().await.unwrap();
+        world.start().await.unwrap();
         let error = world.plugin("p").query("SELECT 1", &[]).await.unwrap_err();
         assert_eq!(error.code, code, "{fields}: {error}");
         assert_eq!(world.backend.status().last_error.as_deref(), Some(class), "{fields}");
@@ -50,7 +50,7 @@ async fn accounts_of_every_kind_log_in() {
         .unwrap();
     for user in ["e", "n"] {
         let world = World::on(Arc::clone(&server), &format!("{AD_HOC}\nusername: {user}"));
-        world.backend.start().await.unwrap();
+        world.start().await.unwrap();
         let found = world.plugin("p").value("SELECT CURRENT_USER()", &[]).await;
         assert_eq!(found, format!("Text(\"{user}@%\")"));
         let world = World::on(

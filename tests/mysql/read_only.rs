@@ -132,7 +132,7 @@ async fn a_named_statement_that_reads_cannot_write_after_a_guest_has_opened_the_
                   CREATE TABLE a (k int)",
     );
     world.direct(&format!("\n{FUNCTIONS}"));
-    world.backend.start().await.unwrap();
+    world.start().await.unwrap();
     let p = world.plugin("p");
     for _ in 0..3 {
         p.query("SELECT opens()", &[]).await.unwrap();
@@ -192,7 +192,7 @@ async fn an_account_that_could_cheat_does_not_serve_read_only_grants() {
         // Without a read-only grant it is the operator's choice.
         let grants = "grants: [{ plugin: q, ad_hoc: true, read_only: false }]";
         let world = World::on(Arc::clone(&server), &format!("username: {user}\n{grants}"));
-        world.backend.start().await.unwrap();
+        world.start().await.unwrap();
         assert_eq!(world.plugin("q").value("SELECT 1", &[]).await, "Int(1)", "{user}");
     }
 }

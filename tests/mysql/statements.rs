@@ -128,7 +128,7 @@ async fn a_named_statement_that_reads_or_writes_is_one_round_trip() {
          grants: [{ plugin: p, statements: [read], read_only: true }, { plugin: q, statements: [write], read_only: false }]",
     );
     world.direct("CREATE TABLE t (a int)");
-    world.backend.start().await.unwrap();
+    world.start().await.unwrap();
     for (plugin, name, mode) in [("p", "read", Mode::Query), ("q", "write", Mode::Execute)] {
         let plugin = world.plugin(plugin);
         let call = async |at: i64| {

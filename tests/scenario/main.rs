@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "figures are its output")]
 
 mod drain;
+mod faults;
 mod hand_over;
 mod held;
 mod holder;
@@ -42,6 +43,7 @@ const SCENARIOS: &[(&str, &str, Scenario)] = &[
     ),
     ("hand-over", "100,000 requests while one process after the other takes over", hand_over::run),
     ("rotation", "100,000 requests over TLS while certificates are replaced", rotation::run),
+    ("faults", "every fault of every kind of server: what calls come to, and the recovery", faults::run),
     (
         "reload",
         "five minutes of load while the configuration changes a hundred times, a third of them badly",

@@ -1,7 +1,8 @@
-//! The small versions of the scenarios of SQL. They judge counts; how long something took is printed.
+//! The small versions of scenarios. They judge counts; how long something took is printed.
 
 #![expect(clippy::print_stdout, reason = "figures are its output")]
 
+mod faults;
 mod sql;
 mod verdict;
 
@@ -35,4 +36,12 @@ fn plugins_share_a_pool_that_is_far_too_small() -> Result<()> {
 #[test]
 fn values_are_nothing_but_values() -> Result<()> {
     hold(sql::injection::run)
+}
+
+#[test]
+fn every_fault_of_every_server_has_its_outcome_and_an_end() -> Result<()> {
+    let mut verdict = Verdict { untimed: true, failed: 0 };
+    faults::run(&mut verdict)?;
+    ensure!(verdict.failed == 0, "{} promises did not hold", verdict.failed);
+    Ok(())
 }

@@ -72,7 +72,7 @@ async fn a_connection_goes_to_a_host_of_the_role_that_is_wanted() {
         ("prefer_replica", [primary, standby], standby),
     ] {
         let world = pair.world(&fields(READS, target, &ports));
-        world.backend.start().await.unwrap();
+        world.start().await.unwrap();
         let plugin = world.plugin("p");
         for _ in 0..3 {
             is_at(&plugin, port).await;
@@ -80,7 +80,7 @@ async fn a_connection_goes_to_a_host_of_the_role_that_is_wanted() {
     }
     for (target, port, role) in [("replica", primary, "a replica"), ("primary", standby, "a primary")] {
         let world = pair.world(&fields(READS, target, &[port]));
-        world.backend.start().await.unwrap();
+        world.start().await.unwrap();
         assert_has_no_host(&world.plugin("p").query(WHERE, &[]).await.unwrap_err(), role);
         assert_eq!(world.backend.status().last_error.as_deref(), Some("role"));
     }
@@ -130,7 +130,7 @@ async fn writes_go_on_at_the_new_primary_and_none_that_was_acknowledged_is_lost(
                  statements: { find: { text: SELECT a FROM t WHERE a = $1, pipelined: true } }";
     let grants = "grants: [{ plugin: p, statements: [find], ad_hoc: true, read_only: false }]";
     let world = pair.world(&format!("{}\n{extra}", fields(grants, "primary", &pair.ports)));
-    world.backend.start().await.unwrap();
+    world.start().await.unwrap();
     let (plugin, over) = (world.plugin("p"), Arc::new(AtomicBool::new(false)));
     let mut tasks = Vec::new();
     for task in 0..4i64 {

@@ -18,7 +18,7 @@ async fn why_there_is_no_connection_is_said_by_its_class_and_without_addresses()
         ("url: postgres://localhost.invalid/postgres\nplaintext: true", Code::Unavailable, "lookup"),
     ] {
         let world = World::on(Arc::clone(&server), &format!("{AD_HOC}\n{fields}"));
-        world.backend.start().await.unwrap();
+        world.start().await.unwrap();
         let error = world.plugin("p").query("SELECT 1", &[]).await.unwrap_err();
         assert_eq!(error.code, code, "{fields}: {error}");
         assert_eq!(world.backend.status().last_error.as_deref(), Some(class), "{fields}");

@@ -115,7 +115,7 @@ async fn a_schema_change_under_a_pipelined_statement_is_not_seen_as_an_error() {
                   grants: [{ plugin: p, statements: [all], ad_hoc: true, read_only: false }]";
     let world = World::unstarted(fields);
     world.direct("CREATE TABLE t (a int4); INSERT INTO t VALUES (1); GRANT ALL ON t TO agw");
-    world.backend.start().await.unwrap();
+    world.start().await.unwrap();
     let plugin = world.plugin("p");
     assert_eq!(plugin.named(Mode::Query, "all", &[]).await.unwrap().columns, ["a"]);
     world.direct("ALTER TABLE t ADD COLUMN b text");

@@ -132,7 +132,7 @@ async fn a_role_that_could_cheat_does_not_serve_read_only_grants() {
         // Without a read-only grant it is the operator's choice.
         let grants = "grants: [{ plugin: q, ad_hoc: true, read_only: false }]";
         let world = World::on(Arc::clone(&server), &format!("username: {user}\n{grants}"));
-        world.backend.start().await.unwrap();
+        world.start().await.unwrap();
         assert_eq!(world.plugin("q").value("SELECT 1", &[]).await, "Int(1)");
     }
 }
@@ -148,7 +148,7 @@ async fn a_named_statement_cannot_make_its_connection_writable_for_the_next() {
             "CREATE TABLE keys (k text); INSERT INTO keys VALUES ('a'); GRANT ALL ON keys TO agw; \
              CREATE FUNCTION run(t text) RETURNS int LANGUAGE plpgsql AS 'BEGIN EXECUTE t; RETURN 1; END'",
         );
-        world.backend.start().await.unwrap();
+        world.start().await.unwrap();
         let plugin = world.plugin("p");
         let run = async |text: &str| plugin.named(Mode::Query, "run", &[Cell::Text(text)]).await;
         assert!(run("DELETE FROM keys").await.is_err(), "{pipelined}");

@@ -12,6 +12,21 @@ pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
 }
 
+/// Of cargo's own variables, those that say where crates come from, where files go and how many jobs may run. All others
+/// describe the package whose test or program this is: build scripts that look at them (ring's does) would run again, and
+/// everything above them would be compiled anew. Flags for the tests' own build, such as sanitizers, are not meant for what
+/// is tested either.
+const KEPT: [&str; 8] = [
+    "CARGO_HOME",
+    "CARGO_TARGET_DIR",
+    "CARGO_BUILD_",
+    "CARGO_INCREMENTAL",
+    "CARGO_NET_",
+    "CARGO_HTTP_",
+    "CARGO_REGISTR",
+    "CARGO_TERM_",
+];
+
 /// Runs `cargo build` with these arguments and returns the files made for `package` that end in `suffix`
 /// (for a program: the empty string, and only executables count).
 ///
@@ -20,10 +35,14 @@ pub fn workspace() -> PathBuf {
 pub fn build(package: &str, args: &[&str], suffix: &str) -> Result<PathBuf> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.current_dir(workspace()).arg("build").arg("--package").arg(package).args(args);
+    command.current_dir(workspace()).arg("build").args(args);
     command.arg("--message-format=json-render-diagnostics");
-    // Flags for the tests' own build, such as sanitizers, are not meant for what is tested.
-    command.env_remove("CARGO_ENCODED_RUSTFLAGS");
+    for (name, _) in env::vars_os() {
+        let is_cargos = name.to_str().is_some_and(|name| name.starts_with("CARGO_"));
+        if is_cargos && !KEPT.iter().any(|kept| name.to_str().is_some_and(|name| name.starts_with(kept))) {
+            command.env_remove(name);
+        }
+    }
     let output = command.stderr(Stdio::inherit()).output().with_context(|| format!("{command:?}"))?;
     if !output.status.success() {
         bail!("{command:?} failed ({})", output.status);
@@ -39,7 +58,9 @@ fn artifact(message: &Value, package: &str, suffix: &str) -> Option<PathBuf> {
         return None;
     }
     if suffix.is_empty() {
-        return message["executable"].as_str().map(PathBuf::from);
+        // A harness of the package's own tests is an executable, too.
+        let is_program = message["profile"]["test"] == false;
+        return message["executable"].as_str().filter(|_| is_program).map(PathBuf::from);
     }
     let files = message["filenames"].as_array()?.iter().filter_map(Value::as_str);
     files.filter(|file| file.ends_with(suffix)).map(PathBuf::from).next_back()

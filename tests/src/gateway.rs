@@ -34,7 +34,13 @@ pub fn binary() -> Result<PathBuf> {
             return Ok(PathBuf::from(given));
         }
         let profile = env::var("AGW_TEST_PROFILE").unwrap_or_else(|_| "dev".to_owned());
-        cargo::build("agw", &["--profile", &profile], "").map_err(|error| format!("{error:#}"))
+        let args = match profile.as_str() {
+            // As `cargo test --workspace` has just built it, but for the program itself: with the features that the
+            // workspace's packages and their tests want together.
+            "dev" => &["--workspace", "--bins", "--tests"][..],
+            profile => &["--package", "agw", "--profile", profile],
+        };
+        cargo::build("agw", args, "").map_err(|error| format!("{error:#}"))
     });
     built.clone().map_err(anyhow::Error::msg)
 }
@@ -93,9 +99,17 @@ impl Gateway {
     /// # Errors
     /// As for [`Gateway::start`].
     pub fn start_in(folder: TempDir, config: &str, options: &[&str]) -> Result<Self> {
+        Self::start_saying(folder, config, options, "info")
+    }
+
+    /// The same with another filter of its log, as `AGW_LOG` has it.
+    ///
+    /// # Errors
+    /// As for [`Gateway::start`].
+    pub fn start_saying(folder: TempDir, config: &str, options: &[&str], log: &str) -> Result<Self> {
         fs::write(folder.path().join("agw.yaml"), config)?;
         let args = [&["run", "--config", "agw.yaml"], options].concat();
-        Self::launch(folder, &args)
+        Self::launch(folder, &args, log)
     }
 
     /// Runs any command that serves, such as `quickstart`, with addresses at port 0.
@@ -103,12 +117,13 @@ impl Gateway {
     /// # Errors
     /// As for [`Gateway::start`].
     pub fn command(args: &[&str]) -> Result<Self> {
-        Self::launch(tempfile::tempdir()?, args)
+        Self::launch(tempfile::tempdir()?, args, "info")
     }
 
-    fn launch(folder: TempDir, args: &[&str]) -> Result<Self> {
+    fn launch(folder: TempDir, args: &[&str], log: &str) -> Result<Self> {
+        let mut command = Command::new(binary()?);
         let mut process =
-            Process::spawn("agw", Command::new(binary()?).current_dir(folder.path()).args(args))?;
+            Process::spawn("agw", command.current_dir(folder.path()).env("AGW_LOG", log).args(args))?;
         let admin = process.wait_for_line(READY_WITHIN, admin_address)?;
         let mut gateway = Gateway { process, folder, listeners: BTreeMap::new(), admin };
         gateway.wait_until_ready()?;

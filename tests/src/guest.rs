@@ -23,7 +23,8 @@ pub fn guest(package: &str) -> Result<PathBuf> {
     }
     let folder = cargo::workspace().join("target/guests");
     let folder = folder.to_string_lossy();
-    let args = ["--target", "wasm32-wasip1", "--profile", "guest", "--target-dir", &folder];
+    let args =
+        ["--package", package, "--target", "wasm32-wasip1", "--profile", "guest", "--target-dir", &folder];
     let path = cargo::build(package, &args, ".wasm")?;
     built.insert(package.to_owned(), path.clone());
     Ok(path)

@@ -79,11 +79,14 @@ impl Mariadb {
             server.port = free_port()?;
         }
         let require = if server.options.client_authority.is_some() { " REQUIRE X509" } else { "" };
-        server.run(&format!(
-            "CREATE DATABASE app CHARACTER SET utf8mb4; CREATE USER agw@'%' IDENTIFIED BY '{}'{require}; \
+        server.run(
+            &["-u", "root"],
+            &format!(
+                "CREATE DATABASE app CHARACTER SET utf8mb4; CREATE USER agw@'%' IDENTIFIED BY '{}'{require}; \
              GRANT ALL ON app.* TO agw@'%'",
-            Self::PASSWORD
-        ))?;
+                Self::PASSWORD
+            ),
+        )?;
         Ok(server)
     }
 
@@ -98,12 +101,20 @@ impl Mariadb {
     /// # Errors
     /// When the server refuses one.
     pub fn sql(&self, text: &str) -> Result<String> {
-        self.run(&format!("USE app; {text}"))
+        self.run(&["-u", "root"], &format!("USE app; {text}"))
     }
 
-    fn run(&self, text: &str) -> Result<String> {
+    /// The same as the account `agw`, over a connection of its own.
+    ///
+    /// # Errors
+    /// As for [`Mariadb::sql`].
+    pub fn sql_of_agw(&self, text: &str) -> Result<String> {
+        self.run(&["-u", "agw", &format!("-p{}", Self::PASSWORD)], text)
+    }
+
+    fn run(&self, account: &[&str], text: &str) -> Result<String> {
         let mut command = Command::new(program("mariadb")?);
-        command.args(["--no-defaults", "--batch", "--skip-column-names", "--raw", "-u", "root"]);
+        command.args(["--no-defaults", "--batch", "--skip-column-names", "--raw"]).args(account);
         command.arg("--default-character-set=utf8mb4");
         command.arg("-S").arg(self.socket()).arg("-e").arg(text);
         let output = command.stdin(Stdio::null()).output().context("run mariadb")?;
@@ -186,6 +197,16 @@ impl Mariadb {
             self.private_file("clients.crt", authority)?;
         }
         Ok(())
+    }
+
+    /// From the next connection on the server shows another certificate (PEM, with its key). It has to speak TLS already.
+    ///
+    /// # Errors
+    /// When the files cannot be written, or the server does not take them.
+    pub fn set_certificate(&self, certificate: &str, key: &str) -> Result<()> {
+        self.private_file("server.crt", certificate)?;
+        self.private_file("server.key", key)?;
+        self.sql("FLUSH SSL").map(drop)
     }
 
     fn private_file(&self, name: &str, text: &str) -> Result<()> {

@@ -225,6 +225,16 @@ impl Postgres {
         Ok(())
     }
 
+    /// From the next connection on the server shows another certificate (PEM, with its key). It has to speak TLS already.
+    ///
+    /// # Errors
+    /// When the files cannot be written, or the server does not take them.
+    pub fn set_certificate(&self, certificate: &str, key: &str) -> Result<()> {
+        self.private_file("server.crt", certificate)?;
+        self.private_file("server.key", key)?;
+        self.sql("SELECT pg_reload_conf()").map(drop)
+    }
+
     fn private_file(&self, name: &str, text: &str) -> Result<()> {
         use std::os::unix::fs::PermissionsExt;
         let path = self.data().join(name);

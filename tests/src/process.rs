@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 /// How long after a process' end its last lines may take to be read. Longer only if a child of it holds the pipes.
 const LAST_LINES_WITHIN: Duration = Duration::from_secs(5);
 /// Lines of output that are kept; older ones are dropped.
-const LINES_MAX: usize = 20_000;
+const LINES_MAX: usize = 100_000;
 /// Lines that a failing test shows of each process.
 const LINES_SHOWN: usize = 60;
 

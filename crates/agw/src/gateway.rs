@@ -3,14 +3,13 @@
 //! The first snapshot and every later one go the same way. What a later one has as it was before goes on; the rest is
 //! made beside what serves, and takes its place in one step.
 
-use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agw_config::Snapshot;
-use agw_proxy::{Inherited, Proxy, ProxyOptions, Runtime};
+use agw_proxy::{Inherited, OpenDoors, Proxy, ProxyOptions, Runtime};
 use agw_telemetry::Metrics;
 use agw_wasm::LoadedPlugin;
 use anyhow::{Context, Result};
@@ -96,9 +95,11 @@ impl Gateway {
         let runtime = Runtime::new(revision, Arc::clone(&snapshot), plugins.loaded(), Some(&self.runtime))?;
         let runtime = Arc::new(runtime);
         let prepared = self.proxy.prepare(&snapshot)?;
+        // The last that can fail.
+        let turning = self.proxy.turn(prepared, &runtime).context("change the listeners")?;
         (self.snapshot, self.resources, self.plugins) = (snapshot, resources, plugins);
-        self.runtime = Arc::clone(&runtime);
-        self.proxy.apply(prepared, runtime).await.context("change the listeners")?;
+        self.runtime = runtime;
+        turning.done().await;
         Ok(changed)
     }
 
@@ -141,12 +142,9 @@ impl Gateway {
         self.proxy.addresses()
     }
 
-    /// Handles of every listening socket, by the listener's name.
-    ///
-    /// # Errors
-    /// When the process has no file descriptors left.
-    pub(crate) fn sockets(&self) -> io::Result<Vec<(String, TcpListener)>> {
-        self.proxy.sockets()
+    /// The listening sockets, whatever becomes of them.
+    pub(crate) fn open_doors(&self) -> OpenDoors {
+        self.proxy.open_doors()
     }
 
     /// Lets requests finish, then closes what is behind them.

@@ -12,6 +12,7 @@
 
 mod passing;
 
+use std::cell::Cell;
 use std::fs;
 use std::future::Future;
 use std::io::{self, ErrorKind, Read, Write};
@@ -51,6 +52,8 @@ pub(crate) struct Offer {
     path: PathBuf,
     /// Device and number of the socket's file.
     file: (u64, u64),
+    /// A successor has the sockets, and may come to serve.
+    under_way: Cell<bool>,
 }
 
 // === impl Predecessor ===
@@ -106,7 +109,7 @@ impl Offer {
         let beside = PathBuf::from(name);
         let listener = private_listener(&beside).with_context(said)?;
         let file = fs::symlink_metadata(&beside).map(|file| (file.dev(), file.ino())).with_context(said)?;
-        Ok(Offer { listener, path: beside, file })
+        Ok(Offer { listener, path: beside, file, under_way: Cell::new(false) })
     }
 
     /// Takes the place of whatever socket is there.
@@ -118,6 +121,11 @@ impl Offer {
         fs::rename(&self.path, &path).with_context(|| format!("publish {} (--hand-over)", path.display()))?;
         self.path = path;
         Ok(())
+    }
+
+    /// Whether a successor is about to take over.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.under_way.get()
     }
 
     /// Passes what `sockets` gives to each process that asks for it, until one says that it serves.
@@ -134,7 +142,10 @@ impl Offer {
                     continue;
                 }
             };
-            match hand_over(stream, &sockets).await {
+            self.under_way.set(true);
+            let handed_over = hand_over(stream, &sockets).await;
+            self.under_way.set(false);
+            match handed_over {
                 Ok(()) => return,
                 Err(error) => tracing::warn!("the hand-over failed, this process goes on: {error:#}"),
             }

@@ -24,8 +24,9 @@ static EMBEDDED: [&[u8]; NAMES.len()] = [
 const MODULE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// VMs over all workers, whatever plugins ask for: each reserves some 4 GiB of address space, of which there is
-/// 128 TiB. At the bound a stream's plugin fails by its policy.
-const VMS_MAX: usize = 16_384;
+/// 128 TiB, and two stacks with their guard pages, which are four of the 65,530 mappings that Linux lets a process have.
+/// At the bound a stream's plugin fails by its policy.
+const VMS_MAX: usize = 8192;
 
 /// A module's bytes.
 ///

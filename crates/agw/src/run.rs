@@ -3,11 +3,12 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use agw_config::Snapshot;
-use agw_proxy::Inherited;
+use agw_proxy::{Inherited, OpenDoors};
 use agw_telemetry::Metrics;
 use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -59,15 +60,25 @@ impl Service {
         };
         let Started { mut live, mut admin, offer } = started_gateway;
         started(&live.gateway.addresses())?;
-        let end = loop {
-            tokio::select! {
-                () = signals.next() => break End::Signal,
-                () = handed_over(offer.as_ref(), &live.gateway, &admin) => break End::HandedOver,
-                trigger = due(&mut live.watch) => tokio::select! {
+        let end = {
+            let doors = live.gateway.open_doors();
+            let mut handed_over = pin!(handed_over(offer.as_ref(), &doors, &admin));
+            loop {
+                let trigger = tokio::select! {
+                    () = signals.next() => break End::Signal,
+                    () = &mut handed_over => break End::HandedOver,
+                    trigger = due(&mut live.watch) => trigger,
+                };
+                // The successor reads the same files. Should it fail, the next look finds them changed again.
+                if offer.as_ref().is_some_and(Offer::is_under_way) {
+                    continue;
+                }
+                tokio::select! {
                     () = live.reload(trigger, &admin) => {}
                     // What it was about to change has changed wholly or not at all.
                     () = signals.next() => break End::Signal,
-                },
+                    () = &mut handed_over => break End::HandedOver,
+                }
             }
         };
         if let End::HandedOver = end {
@@ -168,9 +179,9 @@ impl Started {
 }
 
 /// Returns when a successor serves; never without a place to meet one.
-async fn handed_over(offer: Option<&Offer>, gateway: &Gateway, admin: &Admin) {
+async fn handed_over(offer: Option<&Offer>, doors: &OpenDoors, admin: &Admin) {
     let Some(offer) = offer else { return std::future::pending().await };
-    let sockets = || Ok(Passed { listeners: gateway.sockets()?, admin: admin.socket()? });
+    let sockets = || Ok(Passed { listeners: doors.sockets()?, admin: admin.socket()? });
     offer.handed_over(sockets).await;
 }
 

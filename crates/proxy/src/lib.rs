@@ -23,7 +23,7 @@ mod worker;
 
 pub use bind::Inherited;
 pub use error::{BindError, RuntimeError, SpawnError};
-pub use proxy::{Bound, Prepared, Proxy, ProxyOptions};
+pub use proxy::{Bound, OpenDoors, Prepared, Proxy, ProxyOptions, Turning};
 pub use runtime::Runtime;
 pub use tls::{CertificateError, ServerTlsError};
 pub use upstream::TlsError;

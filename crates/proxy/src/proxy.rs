@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use agw_config::Snapshot;
 use agw_telemetry::Metrics;
+use parking_lot::Mutex;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -19,7 +20,7 @@ use crate::limits::{CLOSE_GRACE, TURN_TIMEOUT};
 use crate::runtime::Runtime;
 use crate::stop::Stop;
 use crate::tls::CertificateWatch;
-use crate::worker::{self, Turn, WorkerPlan};
+use crate::worker::{self, Setting, Turn, WorkerPlan};
 
 /// What is set when the process starts.
 #[derive(Clone, Debug)]
@@ -49,17 +50,28 @@ pub struct Prepared(Vec<Next>);
 #[derive(Debug)]
 pub struct Proxy {
     stop: watch::Sender<Stop>,
-    doors: Vec<Door>,
+    doors: OpenDoors,
     workers: Vec<WorkerThread>,
     access_log: Option<AccessLogWriter>,
     certificates: CertificateWatch,
     options: ProxyOptions,
 }
 
+/// A look at the sockets of a running proxy, for a successor.
+#[derive(Clone, Debug)]
+pub struct OpenDoors(Arc<Mutex<Vec<Door>>>);
+
+/// A revision that every worker has been told of.
+#[derive(Debug)]
+pub struct Turning {
+    revision: u64,
+    workers: Vec<oneshot::Receiver<()>>,
+}
+
 #[derive(Debug)]
 struct WorkerThread {
     thread: JoinHandle<()>,
-    /// At most one is on its way: [`Proxy::apply`] waits for it.
+    /// One or two may be on their way: whoever sends the next has waited for the last, up to a bound.
     turns: mpsc::UnboundedSender<Turn>,
     /// Resolves when the thread is about to end, however it ends.
     ended: oneshot::Receiver<()>,
@@ -98,52 +110,39 @@ impl Proxy {
     /// As for [`Proxy::bind`].
     pub fn prepare(&self, snapshot: &Snapshot) -> Result<Prepared, BindError> {
         let mut none = Inherited::default();
-        doors::prepare(&self.doors, &snapshot.listeners, self.options.workers, &mut none).map(Prepared)
+        doors::prepare(&self.doors.0.lock(), &snapshot.listeners, self.options.workers, &mut none)
+            .map(Prepared)
     }
 
-    /// Serves with another revision, whose listeners were prepared. Returns when every worker does: a request that
-    /// begins from then on has the new one. Those under way keep theirs. Connections of listeners that are gone or have
-    /// changed finish as in a drain.
+    /// Serves with another revision, whose listeners were prepared: every worker is told, and [`Turning::done`] waits for
+    /// them. Requests under way keep their revision. Connections of listeners that are gone or have changed finish as in
+    /// a drain.
     ///
     /// # Errors
     /// When the process has no file descriptors left. Nothing has changed then.
-    ///
-    /// # Cancel safety
-    /// Every worker has been told before the first await; the future only waits for them.
-    pub async fn apply(&mut self, prepared: Prepared, runtime: Arc<Runtime>) -> io::Result<()> {
-        let Changes { doors, watched } = doors::turn(&mut self.doors, prepared.0, self.options.workers)?;
-        self.certificates.keep(|tls| self.doors.iter().any(|door| door.serves_with(tls)));
+    pub fn turn(&mut self, prepared: Prepared, runtime: &Arc<Runtime>) -> io::Result<Turning> {
+        let mut open = self.doors.0.lock();
+        let Changes { doors, watched } = doors::turn(&mut open, prepared.0, self.options.workers)?;
+        self.certificates.keep(|tls| open.iter().any(|door| door.serves_with(tls)));
         self.certificates.add(watched);
-        let mut waiting = Vec::with_capacity(self.workers.len());
+        let mut workers = Vec::with_capacity(self.workers.len());
         for (worker, doors) in self.workers.iter().zip(doors) {
             let (done, ended) = oneshot::channel();
             // A worker that is gone has panicked, which its end tells.
-            let _ = worker.turns.send(Turn { runtime: Arc::clone(&runtime), doors, done });
-            waiting.push(ended);
+            let _ = worker.turns.send(Turn { runtime: Arc::clone(runtime), doors, done });
+            workers.push(ended);
         }
-        let all = async {
-            for ended in waiting {
-                let _ = ended.await;
-            }
-        };
-        if tokio::time::timeout(TURN_TIMEOUT, all).await.is_err() {
-            tracing::error!(revision = runtime.revision(), "a worker has not taken the revision yet");
-        }
-        Ok(())
+        Ok(Turning { revision: runtime.revision(), workers })
     }
 
     /// Name and address of each listener; a port that was 0 is the one that the system chose.
     pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
-        self.doors.iter().map(Door::address).collect()
+        self.doors.0.lock().iter().map(Door::address).collect()
     }
 
-    /// Handles of every listening socket, by the listener's name, for a successor: closing ours closes none of its.
-    ///
-    /// # Errors
-    /// When the process has no file descriptors left.
-    pub fn sockets(&self) -> io::Result<Vec<(String, TcpListener)>> {
-        let all = self.doors.iter().flat_map(Door::sockets);
-        all.map(|(name, socket)| Ok((name.to_owned(), socket.try_clone()?))).collect()
+    /// The listening sockets, whatever becomes of them.
+    pub fn open_doors(&self) -> OpenDoors {
+        self.doors.clone()
     }
 
     /// Ends the proxy gracefully: no new connections but those that the kernel has completed already, `connection:
@@ -155,7 +154,7 @@ impl Proxy {
     /// Dropping the future closes what is left at once.
     pub async fn drain(mut self) {
         // The workers' handles are to be the last, so that the port closes with them.
-        self.doors.clear();
+        self.doors.0.lock().clear();
         self.stop.send_replace(Stop::Draining);
         for worker in std::mem::take(&mut self.workers) {
             // The sender is dropped at the thread's end, so there is always an answer.
@@ -170,6 +169,40 @@ impl Proxy {
             if closed.is_err() {
                 tracing::error!("the access log's writer could not be closed");
             }
+        }
+    }
+}
+
+// === impl OpenDoors ===
+
+impl OpenDoors {
+    /// Handles of every listening socket, by the listener's name: closing ours closes none of the successor's.
+    ///
+    /// # Errors
+    /// When the process has no file descriptors left.
+    pub fn sockets(&self) -> io::Result<Vec<(String, TcpListener)>> {
+        let doors = self.0.lock();
+        let all = doors.iter().flat_map(Door::sockets);
+        all.map(|(name, socket)| Ok((name.to_owned(), socket.try_clone()?))).collect()
+    }
+}
+
+// === impl Turning ===
+
+impl Turning {
+    /// Returns when every worker serves with the revision: a request that begins from then on has it. A worker that
+    /// needs longer than ten seconds is told as an error, and not waited for.
+    ///
+    /// # Cancel safety
+    /// The future only waits.
+    pub async fn done(self) {
+        let all = async {
+            for ended in self.workers {
+                let _ = ended.await;
+            }
+        };
+        if tokio::time::timeout(TURN_TIMEOUT, all).await.is_err() {
+            tracing::error!(revision = self.revision, "a worker has not taken the revision yet");
         }
     }
 }
@@ -213,17 +246,19 @@ impl Bound {
         let certificates = CertificateWatch::spawn(changes.watched, Arc::clone(&options.metrics))
             .map_err(|source| failed(0, source))?;
         let stop = watch::Sender::new(Stop::Running);
-        let workers = Vec::new();
+        let (workers, doors) = (Vec::new(), OpenDoors(Arc::new(Mutex::new(doors))));
         let mut proxy = Proxy { stop, doors, workers, access_log: writer, certificates, options };
         for (index, doors) in changes.doors.into_iter().enumerate() {
             let (turns, their_turns) = mpsc::unbounded_channel();
             let plan = WorkerPlan {
                 index,
                 doors,
-                runtime: Arc::clone(&runtime),
-                metrics: Arc::clone(&proxy.options.metrics),
-                access_log: access_log.clone(),
-                drain_timeout: proxy.options.drain_timeout,
+                setting: Setting {
+                    runtime: Arc::clone(&runtime),
+                    metrics: Arc::clone(&proxy.options.metrics),
+                    access_log: access_log.clone(),
+                    drain_timeout: proxy.options.drain_timeout,
+                },
                 turns: their_turns,
                 stop: proxy.stop.subscribe(),
             };

@@ -29,12 +29,17 @@ use crate::stop::Stop;
 pub(crate) struct WorkerPlan {
     pub(crate) index: usize,
     pub(crate) doors: Vec<DoorChange>,
+    pub(crate) setting: Setting,
+    pub(crate) turns: mpsc::UnboundedReceiver<Turn>,
+    pub(crate) stop: watch::Receiver<Stop>,
+}
+
+/// What a worker starts with.
+pub(crate) struct Setting {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) drain_timeout: Duration,
-    pub(crate) turns: mpsc::UnboundedReceiver<Turn>,
-    pub(crate) stop: watch::Receiver<Stop>,
 }
 
 /// A new revision. From the next request on it is what the worker serves with.
@@ -70,23 +75,23 @@ pub(crate) struct Worker {
 // === impl Worker ===
 
 impl Worker {
-    fn new(plan: &WorkerPlan) -> Self {
-        let (vms, upstream_tasks) = (VmPools::new(plan.index), TaskTracker::new());
-        let place =
-            Place { worker: plan.index, vms: &vms, metrics: &plan.metrics, upstream_tasks: &upstream_tasks };
-        let generation = Rc::new(Generation::new(Arc::clone(&plan.runtime), &place, None));
+    fn new(index: usize, setting: Setting) -> Self {
+        let Setting { runtime, metrics, access_log, drain_timeout } = setting;
+        let (vms, upstream_tasks) = (VmPools::new(index), TaskTracker::new());
+        let place = Place { worker: index, vms: &vms, metrics: &metrics, upstream_tasks: &upstream_tasks };
+        let generation = Rc::new(Generation::new(runtime, &place, None));
         Worker {
-            index: plan.index,
-            metrics: Arc::clone(&plan.metrics),
+            index,
             pinned: RefCell::new(vec![Rc::downgrade(&generation)]),
             generation: RefCell::new(generation),
             vms,
             doors: Doors::default(),
-            unmatched: RouteStats::new(&plan.metrics, "none"),
-            connections_gauge: plan.metrics.connections.clone(),
-            access_log: plan.access_log.clone(),
+            unmatched: RouteStats::new(&metrics, "none"),
+            connections_gauge: metrics.connections.clone(),
+            access_log,
             scratch: RefCell::default(),
-            drain_timeout: plan.drain_timeout,
+            drain_timeout,
+            metrics,
             tasks: TaskTracker::new(),
             upstream_tasks,
             retiring: RefCell::default(),
@@ -137,7 +142,7 @@ impl Worker {
                 }
             }
         }
-        self.retiring.borrow_mut().spawn_local(async move {
+        self.in_background(async move {
             for door in closed {
                 door.ended().await;
             }
@@ -149,10 +154,14 @@ impl Worker {
     /// Lets the connections of an entrance finish that no new ones come through.
     fn retire(&self, entrance: Rc<Entrance>) {
         entrance.ending.advance(Stop::Draining);
-        let end = end_entrance(Rc::downgrade(&entrance), self.drain_timeout);
+        self.in_background(end_entrance(Rc::downgrade(&entrance), self.drain_timeout));
+    }
+
+    /// Nobody waits for the task; it ends with the worker.
+    fn in_background(&self, task: impl Future<Output = ()> + 'static) {
         let mut retiring = self.retiring.borrow_mut();
         while retiring.try_join_next().is_some() {}
-        retiring.spawn_local(end);
+        retiring.spawn_local(task);
     }
 
     /// Closes idle upstream connections, and ends VMs of plugins that no request can meet any more.
@@ -172,17 +181,15 @@ impl Worker {
 }
 
 /// Serves until told to stop, then drains. `ready` is called once the sockets are being listened on.
-pub(crate) async fn run(mut plan: WorkerPlan, ready: impl FnOnce(std::io::Result<()>)) {
-    let worker = Rc::new(Worker::new(&plan));
-    let opened = std::mem::take(&mut plan.doors)
-        .into_iter()
-        .try_for_each(|change| worker.doors.change(&worker, change).map(drop));
+pub(crate) async fn run(plan: WorkerPlan, ready: impl FnOnce(std::io::Result<()>)) {
+    let WorkerPlan { index, doors, setting, mut turns, mut stop } = plan;
+    let worker = Rc::new(Worker::new(index, setting));
+    let opened = doors.into_iter().try_for_each(|change| worker.doors.change(&worker, change).map(drop));
     if let Err(error) = opened {
         return ready(Err(error));
     }
     ready(Ok(()));
-    let mut stop = plan.stop;
-    let told = serve(&worker, &mut plan.turns, &mut stop).await;
+    let told = serve(&worker, &mut turns, &mut stop).await;
     worker.advance(told);
     worker.tasks.close();
     let drained = async {
@@ -191,23 +198,15 @@ pub(crate) async fn run(mut plan: WorkerPlan, ready: impl FnOnce(std::io::Result
             _ = stop.wait_for(|stop| *stop == Stop::Killed) => {}
         }
     };
-    if tokio::time::timeout(plan.drain_timeout, drained).await.is_err() {
-        tracing::warn!(
-            worker = plan.index,
-            open = worker.tasks.len(),
-            "connections outlived the drain: closed"
-        );
+    if tokio::time::timeout(worker.drain_timeout, drained).await.is_err() {
+        tracing::warn!(worker = index, open = worker.tasks.len(), "connections outlived the drain: closed");
     }
     worker.advance(Stop::Killed);
     if tokio::time::timeout(CLOSE_GRACE, worker.tasks.wait()).await.is_err() {
-        tracing::error!(
-            worker = plan.index,
-            open = worker.tasks.len(),
-            "connections did not notice their end"
-        );
+        tracing::error!(worker = index, open = worker.tasks.len(), "connections did not notice their end");
     }
     if tokio::time::timeout(VM_SHUTDOWN, worker.vms.shutdown()).await.is_err() {
-        tracing::warn!(worker = plan.index, "plugins did not finish in time");
+        tracing::warn!(worker = index, "plugins did not finish in time");
     }
 }
 

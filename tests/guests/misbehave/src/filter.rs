@@ -19,6 +19,8 @@ proxy_wasm::main! {{
 struct Root {
     /// The context of a stream that asked to be remembered.
     remembered: Rc<Cell<u32>>,
+    /// Stays in its memory, for a search to find.
+    configuration: Vec<u8>,
 }
 
 struct Filter {
@@ -36,9 +38,10 @@ impl RootContext for Root {
     }
 
     fn on_configure(&mut self, _size: usize) -> bool {
-        match self.get_plugin_configuration().as_deref() {
-            Some(b"panic") => panic!("a mishap in the configuration"),
-            Some(b"refuse") => {
+        self.configuration = self.get_plugin_configuration().unwrap_or_default();
+        match self.configuration.as_slice() {
+            b"panic" => panic!("a mishap in the configuration"),
+            b"refuse" => {
                 log(LogLevel::Error, "this configuration is not to my liking");
                 false
             }
@@ -79,6 +82,15 @@ impl HttpContext for Filter {
             "stack" => note(deeds::fall_down_the_stack(0)),
             "frames" => note(deeds::fill_the_stack(0)),
             "pause" => return Action::Pause,
+            "search" => {
+                let masked = self.get_http_request_header_bytes("x-masked").unwrap_or_default();
+                let digits = masked.chunks(2).filter_map(|pair| std::str::from_utf8(pair).ok());
+                let masked: Vec<u8> =
+                    digits.filter_map(|digits| u8::from_str_radix(digits, 16).ok()).collect();
+                let found = deeds::search(&masked).to_string();
+                self.send_http_response(200, vec![], Some(found.as_bytes()));
+                return Action::Pause;
+            }
             "twice" => {
                 self.send_http_response(401, vec![("x-first", "yes")], Some(b"first"));
                 self.send_http_response(402, vec![("x-second", "yes")], Some(b"second"));
