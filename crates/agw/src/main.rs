@@ -22,7 +22,7 @@ use agw_config::Problem;
 use anyhow::{Context, Result};
 use clap::Parser;
 
-use crate::cli::{CheckArgs, Cli, Command, QuickstartArgs, RunArgs, TryArgs};
+use crate::cli::{CheckArgs, Cli, Command, ExplainArgs, QuickstartArgs, RunArgs, TryArgs};
 use crate::document::Machine;
 use crate::run::Service;
 use crate::trial::Trial;
@@ -43,6 +43,8 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Run(args) => run(args),
         Command::Check(args) => check(&args),
+        Command::Explain(args) => explain(&args),
+        Command::Schema => schema(),
         Command::Quickstart(args) => quickstart(&args),
         Command::Try(args) => try_filter(&args),
     };
@@ -74,6 +76,22 @@ fn check(args: &CheckArgs) -> Result<ExitCode> {
     let ok =
         check::check(&args.config, &MACHINE, inspect, &mut io::stdout().lock(), &mut io::stderr().lock());
     Ok(if ok.context("write the result")? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn explain(args: &ExplainArgs) -> Result<ExitCode> {
+    match agw_config::explain(&args.field) {
+        Ok(text) => io::stdout().lock().write_all(text.as_bytes()).context("print the field")?,
+        Err(text) => {
+            writeln!(io::stderr().lock(), "{text}").context("print the mistake")?;
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn schema() -> Result<ExitCode> {
+    writeln!(io::stdout().lock(), "{:#}", agw_config::json_schema()).context("print the schema")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn quickstart(args: &QuickstartArgs) -> Result<ExitCode> {

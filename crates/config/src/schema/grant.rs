@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::field::{ANY, Field, Kind};
 use crate::problem::quoted;
 use crate::reader::{Fields, Item};
 use crate::schema::command;
@@ -10,7 +11,27 @@ use crate::snapshot::{Grant, GrantedCommands};
 use crate::tree::Value;
 use crate::units::{Bounds, KIB};
 
-const FIELDS: [&str; 6] = ["plugin", "commands", "key_prefix", "read_only", "scripts", "key_bytes"];
+pub(super) const FIELDS: &[Field] = &[
+    PLUGIN,
+    Field::new(
+        "commands",
+        Kind::Either(&Kind::List(&Kind::Text, 0, ANY), &Kind::Choice(&["all_safe"])),
+        "Names of commands in any case (`xgroup` with its subcommands, `xgroup|create` alone), or `all_safe`: each \
+         that is not refused",
+    ),
+    Field::new(
+        "key_prefix",
+        Kind::AnyText,
+        "The gateway puts this before every key; the plugin never sees it",
+    )
+    .or("empty, with a warning")
+    .within("256 bytes, printable"),
+    Field::boolean("read_only", "Refuse whatever writes or publishes"),
+    Field::new("scripts", Kind::List(&Kind::Name, 0, ANY), "Names of scripts of this resource"),
+    Field::number("key_bytes", KEY_BYTES, "Size of a key, prefix not counted"),
+];
+pub(super) const PLUGIN: Field =
+    Field::new("plugin", Kind::Name, "Name of the plugin; one grant each").required();
 
 pub(crate) const KEY_BYTES: Bounds = Bounds::bytes(1, 512, 64 * KIB);
 
@@ -22,7 +43,7 @@ pub(super) fn lower(
     scripts: &BTreeMap<String, String>,
     mentions: &Mentions,
 ) -> Option<(String, Grant)> {
-    let fields = item.fields(&FIELDS)?;
+    let fields = item.fields(FIELDS)?;
     let plugin = plugin(&fields, mentions);
     let read_only = fields.boolean("read_only", false);
     let commands = commands(&fields, read_only);

@@ -10,6 +10,9 @@ use crate::secret::Secret;
 use crate::snapshot::Pem;
 use crate::tree::Value;
 
+/// How a document refers to a value.
+pub(crate) const FORMS: &str = "{ file: PATH } or { env: NAME }";
+
 const SECRET_BYTES_MAX: usize = 64 * 1024;
 const PEM_BYTES_MAX: usize = 1024 * 1024;
 
