@@ -69,6 +69,34 @@ pub(super) fn lower(
     Some((plugin?, grant))
 }
 
+/// A plugin that may only read, on a connection whose user may write: then the gateway's word is the only one.
+///
+/// `grants` says of each plugin whether it may only read.
+pub(super) fn check_role<'g>(
+    fields: &Fields<'_>,
+    has_user: bool,
+    grants: impl Iterator<Item = (&'g String, bool)> + Clone,
+) {
+    let Some(item) = fields.optional("grants") else { return };
+    let reader = grants.clone().find_map(|(plugin, read_only)| read_only.then_some(plugin));
+    let writer = grants.clone().find_map(|(plugin, read_only)| (!read_only).then_some(plugin));
+    match (reader, writer) {
+        (Some(reader), Some(writer)) => item.warning(
+            format!(
+                "the plugin {} may only read, but with a user that may write, because {} does",
+                quoted(reader),
+                quoted(writer)
+            ),
+            "Grant it on a resource of its own, whose user may only read",
+        ),
+        (Some(reader), None) if !has_user => item.warning(
+            format!("the plugin {} may only read, but the default user may write", quoted(reader)),
+            "Write username: NAME of a user that may only read; agw resource test says what it needs",
+        ),
+        _ => {}
+    }
+}
+
 pub(super) fn plugin(fields: &Fields<'_>, mentions: &Mentions) -> Option<String> {
     let item = fields.required("plugin", "NAME")?;
     let name = item.text()?;

@@ -155,6 +155,10 @@ fn redis(item: &Item<'_>, unique: &mut Unique, mentions: &Mentions) -> Option<Re
     if let (RedisAddress::Memory { .. }, Some(item)) = (&redis.address, fields.optional("scripts")) {
         item.problem("the embedded store runs no scripts", "Remove the scripts, or use a Redis server");
     }
+    if !matches!(redis.address, RedisAddress::Memory { .. }) {
+        let readers = grants.iter().map(|(plugin, grant)| (plugin, grant.read_only));
+        grant::check_role(&fields, redis.username.is_some(), readers);
+    }
     Some(Resource { name, redis, pool, limits, breaker, scripts, grants })
 }
 

@@ -169,6 +169,17 @@ pub(super) fn lower(
     let statements = statements(&fields, sql_type);
     let grants = grants(&fields, &statements, &limits, mentions);
     check_replicas(&fields, endpoint.as_ref(), &statements, &grants);
+    if let Some(SqlEndpoint::Server(_)) = &endpoint {
+        let writes = |name: &String| statements.get(name).is_some_and(|statement| !statement.read_only);
+        let reads =
+            |grant: &SqlGrant| grant.read_only || !grant.ad_hoc && !grant.statements.iter().any(writes);
+        // A server's default user may be one that only reads: the document does not show it.
+        crate::schema::grant::check_role(
+            &fields,
+            true,
+            grants.iter().map(|(plugin, grant)| (plugin, reads(grant))),
+        );
+    }
     Some(SqlResource { name, endpoint: endpoint?, pool, limits, breaker, statements, grants })
 }
 
