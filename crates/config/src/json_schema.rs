@@ -114,8 +114,19 @@ fn reference() -> Value {
             "additionalProperties": false,
         })
     };
+    let directory = json!({
+        "type": "string",
+        "minLength": 1,
+        "description": "Path of a directory with a file for each secret, as Kubernetes mounts them.",
+    });
+    let key = json!({
+        "type": "string",
+        "pattern": "^[A-Za-z0-9._-]{1,253}$",
+        "description": "Name of the file in the directory that holds the value.",
+    });
     json!({ "oneOf": [
         form(json!({ "file": file }), json!(["file"])),
         form(json!({ "env": env }), json!(["env"])),
+        form(json!({ "directory": directory, "key": key }), json!(["directory", "key"])),
     ] })
 }

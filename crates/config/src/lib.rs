@@ -16,7 +16,7 @@ mod units;
 
 pub use explain::explain;
 pub use json_schema::json_schema;
-pub use load::{Files, Loaded, Origin, load};
+pub use load::{Files, Loaded, Origin, Recording, load};
 pub use pattern::{search_pattern, whole_pattern};
 pub use problem::Problem;
 pub use redacted::redacted_json;

@@ -1,6 +1,7 @@
 //! The way from text to a snapshot.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -31,11 +32,86 @@ pub trait Files {
     /// Whether there is a file that can be opened for reading.
     fn exists(&self, path: &Path) -> bool;
 
+    /// Whether there is a module, which is read later.
+    fn has_module(&self, path: &Path) -> bool {
+        self.exists(path)
+    }
+
+    /// The names in a directory, for a hint; not all of very many. The error is a reason, as [`Files::read`] has it.
+    /// Who knows none says that the directory is empty.
+    fn names(&self, _directory: &Path) -> Result<Vec<String>, String> {
+        Ok(Vec::new())
+    }
+
+    /// Whether every user of the machine may read this file. Who cannot know says no.
+    fn readable_by_all(&self, _path: &Path) -> bool {
+        false
+    }
+
     /// An environment variable; `None` if it is not set or not Unicode.
     fn env(&self, name: &str) -> Option<String>;
 
     /// Names of the modules that are embedded in the binary.
     fn builtin_modules(&self) -> &[&str];
+}
+
+/// Files that remember what a document refers to.
+///
+/// Loading through it answers what a document depends on, whether it loads or not: a file that is missing is among
+/// them, and so is what it would have to say anew.
+pub struct Recording<'a> {
+    files: &'a dyn Files,
+    paths: RefCell<BTreeSet<PathBuf>>,
+}
+
+impl<'a> Recording<'a> {
+    /// Nothing is recorded yet.
+    pub fn new(files: &'a dyn Files) -> Self {
+        Recording { files, paths: RefCell::default() }
+    }
+
+    /// Whatever was read so far, and the modules: secrets, certificates, keys, scripts, schemas. The document itself is
+    /// not among them, nor is a SQLite database, which changes by itself. A path may lead on by symbolic links, as those
+    /// of mounted secrets do: what counts is what stands there in the end.
+    pub fn paths(&self) -> BTreeSet<PathBuf> {
+        self.paths.borrow().clone()
+    }
+
+    fn record(&self, path: &Path) {
+        self.paths.borrow_mut().insert(path.to_owned());
+    }
+}
+
+impl Files for Recording<'_> {
+    fn read(&self, path: &Path) -> Result<Vec<u8>, String> {
+        self.record(path);
+        self.files.read(path)
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        self.files.exists(path)
+    }
+
+    fn has_module(&self, path: &Path) -> bool {
+        self.record(path);
+        self.files.has_module(path)
+    }
+
+    fn names(&self, directory: &Path) -> Result<Vec<String>, String> {
+        self.files.names(directory)
+    }
+
+    fn readable_by_all(&self, path: &Path) -> bool {
+        self.files.readable_by_all(path)
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        self.files.env(name)
+    }
+
+    fn builtin_modules(&self) -> &[&str] {
+        self.files.builtin_modules()
+    }
 }
 
 /// A document without problems.

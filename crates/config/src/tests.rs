@@ -53,6 +53,16 @@ impl Files for FakeFiles {
         self.files.contains_key(path)
     }
 
+    fn names(&self, directory: &Path) -> Result<Vec<String>, String> {
+        let within = self.files.keys().filter_map(|path| path.strip_prefix(directory).ok());
+        let names: Vec<_> = within.map(|path| path.to_string_lossy().into_owned()).collect();
+        if names.is_empty() { Err("No such file or directory".to_owned()) } else { Ok(names) }
+    }
+
+    fn readable_by_all(&self, path: &Path) -> bool {
+        path.starts_with("/public")
+    }
+
     fn env(&self, name: &str) -> Option<String> {
         self.variables.get(name).cloned()
     }

@@ -142,7 +142,7 @@ fn module(item: &Item<'_>) -> Option<ModuleSource> {
         return Some(ModuleSource::Builtin(text.to_owned()));
     }
     let path = item.context.resolve(text);
-    if !item.context.files.exists(&path) {
+    if !item.context.files.has_module(&path) {
         let message = format!("there is no file {}", quoted_path(&path));
         item.problem(
             message,
