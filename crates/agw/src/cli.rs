@@ -22,6 +22,9 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Report every problem of a configuration document, and start nothing.
     Check(CheckArgs),
+    /// Look after the external resources of a configuration document.
+    #[command(subcommand)]
+    Resource(ResourceCommand),
     /// Say what a field of the configuration means, what it may hold and what holds without it.
     Explain(ExplainArgs),
     /// Print the JSON Schema of configuration documents.
@@ -51,6 +54,27 @@ pub(crate) struct CheckArgs {
     /// The configuration document.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
+}
+
+/// `agw resource`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ResourceCommand {
+    /// Connect to one as the gateway does, and report latency, TLS, version, and rights beyond the grants.
+    Test(ResourceTestArgs),
+}
+
+/// `agw resource test`.
+#[derive(Debug, Args)]
+pub(crate) struct ResourceTestArgs {
+    /// The resource's name.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// The configuration document.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `agw explain`.
@@ -214,6 +238,9 @@ mod tests {
             "agw run",
             "agw check",
             "agw explain a b",
+            "agw resource",
+            "agw resource test",
+            "agw resource test limits",
             "agw schema x",
             "agw serve",
             "agw run --config x --workers 0",

@@ -11,6 +11,7 @@ mod modules;
 mod open_files;
 mod options;
 mod quickstart;
+mod resource_test;
 mod resources;
 mod run;
 mod trial;
@@ -22,7 +23,9 @@ use agw_config::Problem;
 use anyhow::{Context, Result};
 use clap::Parser;
 
-use crate::cli::{CheckArgs, Cli, Command, ExplainArgs, QuickstartArgs, RunArgs, TryArgs};
+use crate::cli::{
+    CheckArgs, Cli, Command, ExplainArgs, QuickstartArgs, ResourceCommand, ResourceTestArgs, RunArgs, TryArgs,
+};
 use crate::document::Machine;
 use crate::run::Service;
 use crate::trial::Trial;
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Run(args) => run(args),
         Command::Check(args) => check(&args),
+        Command::Resource(ResourceCommand::Test(args)) => test_resource(&args),
         Command::Explain(args) => explain(&args),
         Command::Schema => schema(),
         Command::Quickstart(args) => quickstart(&args),
@@ -76,6 +80,24 @@ fn check(args: &CheckArgs) -> Result<ExitCode> {
     let ok =
         check::check(&args.config, &MACHINE, inspect, &mut io::stdout().lock(), &mut io::stderr().lock());
     Ok(if ok.context("write the result")? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn test_resource(args: &ResourceTestArgs) -> Result<ExitCode> {
+    let snapshot = match document::load_file(&args.config, &MACHINE) {
+        Ok(loaded) => loaded.snapshot,
+        Err(problems) => return refused(&problems),
+    };
+    let Some(tested) = resource_test::test(&snapshot, &args.name)? else {
+        let names = snapshot.resources.keys().chain(snapshot.sql_resources.keys());
+        let names = names.map(String::as_str).collect::<Vec<_>>().join(", ");
+        let message = format!("no resource is named {:?}. There are: {names}", args.name);
+        writeln!(io::stderr().lock(), "{message}").context("print the mistake")?;
+        return Ok(ExitCode::FAILURE);
+    };
+    let mut out = io::stdout().lock();
+    let printed = if args.json { writeln!(out, "{:#}", tested.json()) } else { tested.print(&mut out) };
+    printed.context("print the report")?;
+    Ok(if tested.is_fine() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn explain(args: &ExplainArgs) -> Result<ExitCode> {

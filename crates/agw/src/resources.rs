@@ -163,7 +163,7 @@ fn sql_grant(
     Some(backend.grant(&plugin.name, resource.grants.get(&plugin.name)?, metrics))
 }
 
-fn sql_kind(endpoint: &SqlEndpoint) -> &'static str {
+pub(crate) fn sql_kind(endpoint: &SqlEndpoint) -> &'static str {
     match endpoint {
         SqlEndpoint::Sqlite(_) => "sqlite",
         SqlEndpoint::Server(server) => match server.engine {
