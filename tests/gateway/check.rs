@@ -144,3 +144,28 @@ fn a_sound_document_is_summed_up() -> Result<()> {
     assert_eq!(out, "agw.yaml: ok: 1 listener, 1 route, 1 cluster, 1 plugin, 0 resources\n");
     Ok(())
 }
+
+#[test]
+fn a_field_is_explained_and_one_that_is_unknown_is_answered_with_what_is_near() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let run = |args: &[&str]| -> Result<_> {
+        let said = output(folder.path(), args)?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok((said.status.code(), text(&said.stdout), text(&said.stderr)))
+    };
+    let (code, out, err) = run(&["explain", "routes[3].retry.backoff.max"])?;
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(out.contains("default   250ms\n  bounds    1ms to 5m\n"), "{out}");
+    let (code, out, err) = run(&["explain", "routes.retri"])?;
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert_eq!(err, "there is no field \"retri\" in \"routes\". Did you mean \"retry\"?\n");
+    let (code, out, _) = run(&["explain"])?;
+    assert!(code == Some(0) && out.contains("  listeners  Addresses that take connections\n"), "{out}");
+
+    let (code, out, _) = run(&["schema"])?;
+    let schema: serde_json::Value = serde_json::from_str(&out)?;
+    assert_eq!(code, Some(0));
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert_eq!(schema["additionalProperties"], false);
+    Ok(())
+}

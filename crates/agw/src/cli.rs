@@ -22,6 +22,13 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Report every problem of a configuration document, and start nothing.
     Check(CheckArgs),
+    /// Look after the external resources of a configuration document.
+    #[command(subcommand)]
+    Resource(ResourceCommand),
+    /// Say what a field of the configuration means, what it may hold and what holds without it.
+    Explain(ExplainArgs),
+    /// Print the JSON Schema of configuration documents.
+    Schema,
     /// Serve a rate limit and API keys to try out: no files, no servers needed.
     Quickstart(QuickstartArgs),
     /// Serve requests through an existing proxy-wasm filter, such as one built for Envoy.
@@ -47,6 +54,35 @@ pub(crate) struct CheckArgs {
     /// The configuration document.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
+}
+
+/// `agw resource`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ResourceCommand {
+    /// Connect to one as the gateway does, and report latency, TLS, version, and rights beyond the grants.
+    Test(ResourceTestArgs),
+}
+
+/// `agw resource test`.
+#[derive(Debug, Args)]
+pub(crate) struct ResourceTestArgs {
+    /// The resource's name.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// The configuration document.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `agw explain`.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The field, such as resources.pool.max; the path in a problem is one as well [default: the whole document]
+    #[arg(value_name = "FIELD", default_value = "", hide_default_value = true)]
+    pub(crate) field: String,
 }
 
 /// What every command that serves takes.
@@ -201,6 +237,11 @@ mod tests {
             "agw",
             "agw run",
             "agw check",
+            "agw explain a b",
+            "agw resource",
+            "agw resource test",
+            "agw resource test limits",
+            "agw schema x",
             "agw serve",
             "agw run --config x --workers 0",
             "agw run --config x --workers 257",

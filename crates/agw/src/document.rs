@@ -4,13 +4,16 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use agw_config::{DOCUMENT_BYTES_MAX, Files, Loaded, Origin, Problem};
 
 /// More than any secret, certificate or script may have.
 const REFERENCED_BYTES_MAX: usize = 1024 * 1024 + 1;
+
+/// Names of a directory that are looked at.
+const NAMES_MAX: usize = 1000;
 
 /// The disk and the environment of this process.
 pub(crate) struct Machine<'a> {
@@ -26,6 +29,21 @@ impl Files for Machine<'_> {
     fn exists(&self, path: &Path) -> bool {
         // Not opened before that is known: opening a pipe would wait for its writer.
         std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) && File::open(path).is_ok()
+    }
+
+    fn names(&self, directory: &Path) -> Result<Vec<String>, String> {
+        let entries = std::fs::read_dir(directory).map_err(|error| reason(&error))?;
+        let names = entries.take(NAMES_MAX).filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        Ok(names.collect())
+    }
+
+    fn readable_by_all(&self, path: &Path) -> bool {
+        // Where symbolic links lead to: their own modes mean nothing.
+        let Ok(path) = std::fs::canonicalize(path) else { return false };
+        let others = |path: &Path, bit: u32| {
+            std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & bit != 0)
+        };
+        others(&path, 0o004) && path.ancestors().skip(1).all(|folder| others(folder, 0o001))
     }
 
     fn env(&self, name: &str) -> Option<String> {
@@ -64,7 +82,7 @@ impl<'a> Noting<'a> {
         Noting { machine, named: RefCell::default() }
     }
 
-    /// Every file that was read or looked for, whether it is there or not.
+    /// Every file that was read, and the modules, whether they are there or not.
     pub(crate) fn named(self) -> Stamps {
         self.named.into_inner()
     }
@@ -80,9 +98,22 @@ impl Files for Noting<'_> {
         self.machine.read(path)
     }
 
+    /// A file that only has to be there, such as a database, changes by itself.
     fn exists(&self, path: &Path) -> bool {
-        self.note(path);
         self.machine.exists(path)
+    }
+
+    fn has_module(&self, path: &Path) -> bool {
+        self.note(path);
+        self.machine.has_module(path)
+    }
+
+    fn names(&self, directory: &Path) -> Result<Vec<String>, String> {
+        self.machine.names(directory)
+    }
+
+    fn readable_by_all(&self, path: &Path) -> bool {
+        self.machine.readable_by_all(path)
     }
 
     fn env(&self, name: &str) -> Option<String> {
@@ -98,7 +129,7 @@ impl Files for Noting<'_> {
 ///
 /// # Errors
 /// All its problems; a file that cannot be read is one.
-pub(crate) fn load_file(path: &Path, machine: &dyn Files) -> Result<Loaded, Vec<Problem>> {
+pub(crate) fn load_file(path: &Path, files: &dyn Files) -> Result<Loaded, Vec<Problem>> {
     let name = path.display().to_string();
     let refused = |message: String, hint: &str| {
         let path = "document".to_owned();
@@ -112,7 +143,7 @@ pub(crate) fn load_file(path: &Path, machine: &dyn Files) -> Result<Loaded, Vec<
         let at = error.utf8_error().valid_up_to();
         refused(format!("the file is not UTF-8 text (from byte {at} on)"), "Save it as UTF-8")
     })?;
-    load_text(&text, &name, path.parent().unwrap_or(Path::new("")), machine)
+    load_text(&text, &name, path.parent().unwrap_or(Path::new("")), files)
 }
 
 /// Loads a document that is no file. Relative paths start at `folder`; an empty one is the current folder.
@@ -123,12 +154,12 @@ pub(crate) fn load_text(
     text: &str,
     name: &str,
     folder: &Path,
-    machine: &dyn Files,
+    files: &dyn Files,
 ) -> Result<Loaded, Vec<Problem>> {
     // Absolute, so that messages and `/v1/config` say which file is meant.
     let folder = std::path::absolute(if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
     let folder = folder.unwrap_or_else(|_| PathBuf::from("."));
-    agw_config::load(text, &Origin { name: name.to_owned(), folder }, machine)
+    agw_config::load(text, &Origin { name: name.to_owned(), folder }, files)
 }
 
 fn read_at_most(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
@@ -180,6 +211,103 @@ mod tests {
         let loaded = load_file(&path, &MACHINE).expect("it loads");
         let expected = agw_config::ModuleSource::File(folder.path().join("m.wasm"));
         assert_eq!(loaded.snapshot.plugins["p"].module, expected);
+    }
+
+    /// A directory of secrets as Kubernetes mounts it: names lead through `..data` to the newest folder.
+    fn mounted(secrets: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        let newest = folder.path().join("..2026_11_27_17_00_00.1");
+        std::fs::create_dir(&newest).expect("it is made");
+        std::os::unix::fs::symlink("..2026_11_27_17_00_00.1", folder.path().join("..data")).expect("a link");
+        for (name, value) in secrets {
+            std::fs::write(newest.join(name), value).expect("it is written");
+            std::os::unix::fs::symlink(format!("..data/{name}"), folder.path().join(name)).expect("a link");
+        }
+        folder
+    }
+
+    fn with_password(folder: &Path, key: &str) -> String {
+        format!(
+            "{{ version: 1, listeners: [{{ name: a, address: '[::1]:0' }}], resources: [{{ name: r, type: redis, \
+             url: 'redis://localhost', password: {{ directory: '{}', key: {key} }} }}] }}",
+            folder.display()
+        )
+    }
+
+    #[test]
+    fn a_secret_is_read_from_a_mounted_directory_and_a_new_one_after_it_was_replaced() {
+        let folder = mounted(&[("redis-password", "hunter2"), ("other", "x")]);
+        let text = with_password(folder.path(), "redis-password");
+        let password = || {
+            let loaded = load_text(&text, "agw.yaml", Path::new(""), &MACHINE).expect("it loads");
+            loaded.snapshot.resources["r"].redis.password.clone().expect("a password").expose().to_vec()
+        };
+        assert_eq!(password(), b"hunter2");
+        let newer = folder.path().join("..2026_11_27_18_00_00.2");
+        std::fs::create_dir(&newer).expect("it is made");
+        std::fs::write(newer.join("redis-password"), "hunter3\n").expect("it is written");
+        std::os::unix::fs::symlink("..2026_11_27_18_00_00.2", folder.path().join("..data_tmp"))
+            .expect("a link");
+        std::fs::rename(folder.path().join("..data_tmp"), folder.path().join("..data"))
+            .expect("it is renamed");
+        assert_eq!(password(), b"hunter3");
+    }
+
+    #[test]
+    fn a_key_that_is_not_in_its_directory_is_refused_with_the_nearest() {
+        let folder = mounted(&[("redis-password", "hunter2")]);
+        let refused = |folder: &Path, key: &str| {
+            let found = load_text(&with_password(folder, key), "agw.yaml", Path::new(""), &MACHINE);
+            let found = found.expect_err("it is refused");
+            assert_eq!(found.len(), 1, "{found:?}");
+            found[0].to_string()
+        };
+        let found = refused(folder.path(), "redis-pasword");
+        assert!(
+            found.contains("resources[0].password: the key \"redis-pasword\" of the directory"),
+            "{found}"
+        );
+        assert!(found.ends_with(" is not there. Did you mean \"redis-password\"?"), "{found}");
+        let found = refused(Path::new("/nowhere"), "redis-password");
+        assert!(found.contains("nor can the directory: No such file or directory"), "{found}");
+        for key in ["..data", "'a/b'", "'..'", "'.'", "''"] {
+            refused(folder.path(), key);
+        }
+    }
+
+    #[test]
+    fn a_secret_that_everybody_may_read_earns_a_warning() {
+        let folder = mounted(&[("redis-password", "hunter2")]);
+        let text = with_password(folder.path(), "redis-password");
+        let mode = |path: &Path, mode: u32| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("it is changed");
+        };
+        let warned = || {
+            let loaded = load_text(&text, "agw.yaml", Path::new(""), &MACHINE).expect("it loads");
+            loaded.warnings.iter().any(|warning| warning.message.contains("every user of this machine"))
+        };
+        let secret = folder.path().join("redis-password");
+        mode(&secret, 0o644);
+        mode(folder.path(), 0o700);
+        assert!(!warned(), "nobody else gets into the folder");
+        mode(folder.path(), 0o755);
+        mode(&folder.path().join("..data"), 0o755);
+        assert!(warned());
+        mode(&secret, 0o640);
+        assert!(!warned());
+    }
+
+    #[test]
+    fn what_a_document_refers_to_is_known_whether_it_loads_or_not() {
+        let folder = mounted(&[("there", "hunter2")]);
+        for (key, loads) in [("there", true), ("missing", false)] {
+            let noting = Noting::new(&MACHINE);
+            let loaded = load_text(&with_password(folder.path(), key), "agw.yaml", Path::new(""), &noting);
+            assert_eq!(loaded.is_ok(), loads);
+            let named = noting.named();
+            let stamp = named.get(&folder.path().join(key)).copied().flatten();
+            assert_eq!((named.len(), stamp.is_some()), (1, loads), "{named:?}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod options;
 mod plugins;
 mod quickstart;
 mod reload;
+mod resource_test;
 mod resources;
 mod revisions;
 mod run;
@@ -27,7 +28,9 @@ use agw_config::Problem;
 use anyhow::{Context, Result};
 use clap::Parser;
 
-use crate::cli::{CheckArgs, Cli, Command, QuickstartArgs, RunArgs, TryArgs};
+use crate::cli::{
+    CheckArgs, Cli, Command, ExplainArgs, QuickstartArgs, ResourceCommand, ResourceTestArgs, RunArgs, TryArgs,
+};
 use crate::document::Machine;
 use crate::reload::Watch;
 use crate::run::Service;
@@ -49,6 +52,9 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Run(args) => run(args),
         Command::Check(args) => check(&args),
+        Command::Resource(ResourceCommand::Test(args)) => test_resource(&args),
+        Command::Explain(args) => explain(&args),
+        Command::Schema => schema(),
         Command::Quickstart(args) => quickstart(&args),
         Command::Try(args) => try_filter(&args),
     };
@@ -85,6 +91,40 @@ fn check(args: &CheckArgs) -> Result<ExitCode> {
     let ok =
         check::check(&args.config, &MACHINE, inspect, &mut io::stdout().lock(), &mut io::stderr().lock());
     Ok(if ok.context("write the result")? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn test_resource(args: &ResourceTestArgs) -> Result<ExitCode> {
+    let snapshot = match document::load_file(&args.config, &MACHINE) {
+        Ok(loaded) => loaded.snapshot,
+        Err(problems) => return refused(&problems),
+    };
+    let Some(tested) = resource_test::test(&snapshot, &args.name)? else {
+        let names = snapshot.resources.keys().chain(snapshot.sql_resources.keys());
+        let names = names.map(String::as_str).collect::<Vec<_>>().join(", ");
+        let message = format!("no resource is named {:?}. There are: {names}", args.name);
+        writeln!(io::stderr().lock(), "{message}").context("print the mistake")?;
+        return Ok(ExitCode::FAILURE);
+    };
+    let mut out = io::stdout().lock();
+    let printed = if args.json { writeln!(out, "{:#}", tested.json()) } else { tested.print(&mut out) };
+    printed.context("print the report")?;
+    Ok(if tested.is_fine() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn explain(args: &ExplainArgs) -> Result<ExitCode> {
+    match agw_config::explain(&args.field) {
+        Ok(text) => io::stdout().lock().write_all(text.as_bytes()).context("print the field")?,
+        Err(text) => {
+            writeln!(io::stderr().lock(), "{text}").context("print the mistake")?;
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn schema() -> Result<ExitCode> {
+    writeln!(io::stdout().lock(), "{:#}", agw_config::json_schema()).context("print the schema")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn quickstart(args: &QuickstartArgs) -> Result<ExitCode> {

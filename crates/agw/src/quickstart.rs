@@ -189,6 +189,13 @@ mod tests {
         assert!(error.contains("--sql-password-file"), "{error}");
     }
 
+    /// Where the tests of the JSON Schema find it.
+    #[test]
+    fn what_it_prints_is_the_document_that_is_held_to_the_json_schema() {
+        let held = include_str!("../../config/src/tests/quickstart.yaml");
+        assert_eq!(document(&args(&[])).expect("a document"), held, "copy what it prints to there");
+    }
+
     #[test]
     fn an_upstream_that_is_no_plain_origin_is_refused() {
         for url in

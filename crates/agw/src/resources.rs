@@ -242,6 +242,16 @@ fn sql_grant(
     Some(backend.grant(&plugin.name, resource.grants.get(&plugin.name)?, metrics))
 }
 
+pub(crate) fn sql_kind(endpoint: &SqlEndpoint) -> &'static str {
+    match endpoint {
+        SqlEndpoint::Sqlite(_) => "sqlite",
+        SqlEndpoint::Server(server) => match server.engine {
+            SqlServerEngine::Postgres => "postgres",
+            SqlServerEngine::Mysql => "mysql",
+        },
+    }
+}
+
 // === impl Config ===
 
 impl Config {
@@ -249,13 +259,7 @@ impl Config {
     fn kind(&self) -> &'static str {
         match self {
             Config::Redis(_) => "redis",
-            Config::Sql(resource) => match &resource.endpoint {
-                SqlEndpoint::Sqlite(_) => "sqlite",
-                SqlEndpoint::Server(server) => match server.engine {
-                    SqlServerEngine::Postgres => "postgres",
-                    SqlServerEngine::Mysql => "mysql",
-                },
-            },
+            Config::Sql(resource) => sql_kind(&resource.endpoint),
         }
     }
 

@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+mod explain;
+mod field;
+mod json_schema;
 mod load;
 mod pattern;
 mod problem;
@@ -11,6 +14,8 @@ mod snapshot;
 mod tree;
 mod units;
 
+pub use explain::explain;
+pub use json_schema::json_schema;
 pub use load::{Files, Loaded, Origin, load};
 pub use pattern::{search_pattern, whole_pattern};
 pub use problem::Problem;

@@ -31,6 +31,23 @@ pub trait Files {
     /// Whether there is a file that can be opened for reading.
     fn exists(&self, path: &Path) -> bool;
 
+    /// Whether there is a module, which is read later: who wants to know what a document depends on counts it among the
+    /// files that are read, and a file that only has to exist, such as a database, not.
+    fn has_module(&self, path: &Path) -> bool {
+        self.exists(path)
+    }
+
+    /// The names in a directory, for a hint; not all of very many. The error is a reason, as [`Files::read`] has it.
+    /// Who knows none says that the directory is empty.
+    fn names(&self, _directory: &Path) -> Result<Vec<String>, String> {
+        Ok(Vec::new())
+    }
+
+    /// Whether every user of the machine may read this file. Who cannot know says no.
+    fn readable_by_all(&self, _path: &Path) -> bool {
+        false
+    }
+
     /// An environment variable; `None` if it is not set or not Unicode.
     fn env(&self, name: &str) -> Option<String>;
 

@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::field::Field;
 use crate::problem::{Report, did_you_mean, quoted, quoted_path};
 use crate::tree::{Entry, Node, Value};
 use crate::units::{Bounds, Unit};
@@ -219,15 +220,16 @@ impl<'a> Item<'a> {
     }
 
     /// The fields of a mapping that has these and no others.
-    pub(crate) fn fields(&self, known: &[&'static str]) -> Option<Fields<'a>> {
+    pub(crate) fn fields(&self, known: &[Field]) -> Option<Fields<'a>> {
+        let names = known.iter().map(|field| field.name);
         let Value::Mapping(entries) = &self.node.value else {
-            let shown = known.iter().take(4).copied().collect::<Vec<_>>().join(", ");
+            let shown = names.take(4).collect::<Vec<_>>().join(", ");
             self.wrong_kind("a mapping", format!("Write a mapping with fields such as {shown}"));
             return None;
         };
         for (key, item) in self.entries() {
-            if !known.contains(&key) {
-                item.problem("the field is not known here", item.suggest(key, known.iter().copied()));
+            if !names.clone().any(|name| name == key) {
+                item.problem("the field is not known here", item.suggest(key, names.clone()));
             }
         }
         Some(Fields { item: self.clone(), entries })
@@ -241,7 +243,7 @@ impl<'a> Fields<'a> {
     }
 
     /// An optional mapping; without it, or with something else in its place, each of its fields has its default.
-    pub(crate) fn group(&self, name: &'static str, known: &[&'static str]) -> Fields<'a> {
+    pub(crate) fn group(&self, name: &'static str, known: &[Field]) -> Fields<'a> {
         let item = self
             .optional(name)
             .unwrap_or_else(|| Item { path: join(&self.item.path, name), ..self.item.clone() });

@@ -1,11 +1,9 @@
 //! The document, version 1: lowers its tree to a [`Snapshot`].
 //!
-//! Each section has a file of its own with its fields, their defaults and their bounds; `docs/configuration.md` is
-//! the same as prose, and a test holds the two together.
+//! Each section has a file of its own with its fields, their meanings, defaults and bounds. The tables of
+//! `docs/configuration.md` are made of them, and a test holds the two together.
 
 mod address;
-#[cfg(test)]
-pub(crate) mod bounds;
 mod certificate;
 pub(crate) mod cluster;
 mod command;
@@ -24,15 +22,38 @@ mod tls;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::field::{ANY, Field, Kind};
 use crate::reader::{Context, Fields, Item};
 use crate::snapshot::Snapshot;
 use crate::tree::{Node, Value};
 use name::{Mentions, Unique};
+pub(crate) use secret::FORMS as REFERENCE;
 
-const FIELDS: [&str; 6] = ["version", "listeners", "routes", "clusters", "plugins", "resources"];
+/// The whole document.
+pub(crate) const FIELDS: &[Field] = &[
+    Field::new("version", Kind::Integers(&[VERSION]), "Version of this format").required(),
+    Field::new(
+        "listeners",
+        Kind::List(&Kind::Group(listener::FIELDS), 1, ANY),
+        "Addresses that take connections",
+    )
+    .required(),
+    Field::new("routes", Kind::List(&Kind::Group(route::FIELDS), 0, ANY), "What happens to requests"),
+    Field::new("clusters", Kind::List(&Kind::Group(cluster::FIELDS), 0, ANY), "Where requests go"),
+    Field::new(
+        "plugins",
+        Kind::List(&Kind::Group(plugin::FIELDS), 0, ANY),
+        "Configured uses of proxy-wasm modules",
+    ),
+    Field::new(
+        "resources",
+        Kind::List(&Kind::Typed(&[resource::FIELDS, sql::FIELDS]), 0, ANY),
+        "External resources that plugins may use",
+    ),
+];
 
 /// The one version there is.
-const VERSION: i128 = 1;
+const VERSION: u16 = 1;
 
 /// Reads the whole document. What comes out is meaningful only if the context's report holds no problem.
 pub(crate) fn lower(context: &Context<'_>, root: &Node, digest: String) -> Snapshot {
@@ -45,7 +66,7 @@ pub(crate) fn lower(context: &Context<'_>, root: &Node, digest: String) -> Snaps
         resources: BTreeMap::new(),
         sql_resources: BTreeMap::new(),
     };
-    let Some(fields) = Item::root(context, root).fields(&FIELDS) else { return snapshot };
+    let Some(fields) = Item::root(context, root).fields(FIELDS) else { return snapshot };
     check_version(&fields);
     let mentions = Mentions::scan(root);
 
@@ -103,7 +124,7 @@ fn section<'a, T>(
 
 fn check_version(fields: &Fields<'_>) {
     let Some(item) = fields.required("version", "1") else { return };
-    if item.node.value != Value::Integer(VERSION) {
+    if item.node.value != Value::Integer(VERSION.into()) {
         item.problem("the version is not known", "This gateway reads documents with version: 1");
     }
 }

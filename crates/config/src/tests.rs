@@ -4,9 +4,11 @@ mod bounds;
 mod clusters;
 mod complete;
 mod documents;
+mod json_schema;
 mod listeners;
 mod mutations;
 mod problems;
+mod reference;
 mod references;
 mod routes;
 mod secrets;
@@ -49,6 +51,16 @@ impl Files for FakeFiles {
 
     fn exists(&self, path: &Path) -> bool {
         self.files.contains_key(path)
+    }
+
+    fn names(&self, directory: &Path) -> Result<Vec<String>, String> {
+        let within = self.files.keys().filter_map(|path| path.strip_prefix(directory).ok());
+        let names: Vec<_> = within.map(|path| path.to_string_lossy().into_owned()).collect();
+        if names.is_empty() { Err("No such file or directory".to_owned()) } else { Ok(names) }
+    }
+
+    fn readable_by_all(&self, path: &Path) -> bool {
+        path.starts_with("/public")
     }
 
     fn env(&self, name: &str) -> Option<String> {

@@ -74,6 +74,11 @@ impl Bounds {
         };
         format!("Write {kind} from {} to {}{example}", self.unit.show(self.min), self.unit.show(self.max))
     }
+
+    /// `8KiB to 1MiB`.
+    pub(crate) fn show(self) -> String {
+        format!("{} to {}", self.unit.show(self.min), self.unit.show(self.max))
+    }
 }
 
 impl Unit {

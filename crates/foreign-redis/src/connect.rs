@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use agw_config::{RedisEndpoint, Secret};
+use agw_foreign::PeerTls;
 use agw_wire::resp::{self, Value};
 use rustls_pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
@@ -96,6 +97,24 @@ impl Connector {
             None => Ok(Box::new(socket)),
             Some(TlsSetup { connector, server_name }) => encrypt(connector, server_name, socket).await,
         }
+    }
+
+    /// What the server shows in a handshake, on a connection of its own, within the connect timeout. `None` without TLS.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes what was opened.
+    pub(crate) async fn peer_tls(&self) -> Result<Option<PeerTls>, ConnectError> {
+        let Some(TlsSetup { connector, server_name }) = &self.tls else { return Ok(None) };
+        let opening = async {
+            let socket = self.reach().await?;
+            connector.connect(server_name.clone(), socket).await.map_err(ConnectError::Tls)
+        };
+        let stream =
+            tokio::time::timeout(self.timeout, opening).await.unwrap_or(Err(ConnectError::Timeout))?;
+        let session = stream.get_ref().1;
+        let version = session.protocol_version().map(|version| format!("{version:?}")).unwrap_or_default();
+        let chain = session.peer_certificates().unwrap_or_default();
+        Ok(Some(PeerTls { version, chain: chain.iter().map(|one| one.to_vec()).collect() }))
     }
 
     /// The first of the host's addresses that takes a connection.

@@ -12,6 +12,7 @@ mod lease;
 mod memory;
 mod pipe;
 mod plan;
+mod probe;
 mod reply;
 mod scripts;
 mod session;
@@ -20,3 +21,4 @@ mod tls;
 
 pub use backend::{GrantError, ProbeError, RedisBackend};
 pub use error::BuildError;
+pub use probe::probe;

@@ -15,6 +15,7 @@ mod output;
 mod plan;
 mod pool;
 mod postgres;
+mod probe;
 mod queue;
 mod runtime;
 mod sqlite;
@@ -22,4 +23,5 @@ mod tls;
 
 pub use backend::SqlBackend;
 pub use error::{BuildError, StartError, StatementProblem};
+pub use probe::probe;
 pub use runtime::SqlRuntime;

@@ -22,7 +22,9 @@ use tokio::time::Instant;
 use crate::engine::{BoxFuture, Connection, Engine, Failure, Page, Ran, Stopper, Work};
 use crate::error::{BuildError, ConnectError, Refused, lost};
 use crate::hosts::Hosts;
-use open::Opener;
+pub(crate) use failure::refused;
+pub(crate) use open::{Opened, Opener, role_of};
+pub(crate) use role::check as check_account;
 use session::Session;
 use stop::Stop;
 
@@ -131,6 +133,6 @@ fn gone() -> Failure {
 const GARBLED: &str = "the server says what the driver cannot understand";
 
 /// `None` if the driver panicked: it trusts the server in places, and a server must not end the resource's tasks.
-async fn unbroken<T>(future: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn unbroken<T>(future: impl Future<Output = T>) -> Option<T> {
     AssertUnwindSafe(future).catch_unwind().await.ok()
 }

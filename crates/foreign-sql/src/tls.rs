@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use agw_config::Tls;
+use agw_foreign::PeerTls;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::error::BuildError;
 
@@ -52,6 +55,14 @@ impl TlsSetup {
             .map_err(|error| BuildError::Tls { part: "tls.server_name", cause: error.into() })?;
         Ok(TlsSetup { connector: TlsConnector::from(Arc::new(config)), server_name })
     }
+}
+
+/// What the server of an encrypted connection has shown.
+pub(crate) fn peer(stream: &TlsStream<TcpStream>) -> PeerTls {
+    let session = stream.get_ref().1;
+    let version = session.protocol_version().map(|version| format!("{version:?}")).unwrap_or_default();
+    let chain = session.peer_certificates().unwrap_or_default();
+    PeerTls { version, chain: chain.iter().map(|certificate| certificate.to_vec()).collect() }
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Cause> {

@@ -5,6 +5,7 @@ mod backend;
 mod breaker;
 mod call;
 mod call_table;
+mod probe;
 mod resource;
 
 pub use access::{Access, AccessBuilder, CallFuture, Dispatch};
@@ -12,6 +13,7 @@ pub use agw_wire::{CallError, Code, DecodeError, Retry, Style};
 pub use backend::{BackendFuture, CallSite, ContextKey, GrantedResource, Reply, ReplyBody, ResourceStatus};
 pub use breaker::{BreakerState, TELLING_TIMEOUT};
 pub use call_table::{CallTable, TableFull};
+pub use probe::{Latency, PROBE_CALLS, PeerTls, ProbeError, ProbeReport};
 pub use resource::{Resource, ResourcePolicy};
 
 #[cfg(test)]

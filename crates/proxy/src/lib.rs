@@ -25,5 +25,5 @@ pub use bind::Inherited;
 pub use error::{BindError, RuntimeError, SpawnError};
 pub use proxy::{Bound, OpenDoors, Prepared, Proxy, ProxyOptions, Turning};
 pub use runtime::Runtime;
-pub use tls::{CertificateError, ServerTlsError};
+pub use tls::{CertificateError, CertificateFacts, ServerTlsError, certificate_facts};
 pub use upstream::TlsError;

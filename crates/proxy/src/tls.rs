@@ -26,6 +26,25 @@ use self::names::Names;
 pub(crate) use self::peer::connection_tls;
 pub(crate) use self::watch::{CertificateWatch, WatchedListener};
 
+/// What a certificate says of itself, for whoever shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFacts {
+    /// As in RFC 2253: `CN=client,O=Example`, the most specific first.
+    pub subject: String,
+    /// When it ends, in seconds since 1970.
+    pub not_after: i64,
+    /// The day of that: `2031-02-03`.
+    pub last_day: String,
+}
+
+/// `None` for DER that is no certificate.
+pub fn certificate_facts(der: &[u8]) -> Option<CertificateFacts> {
+    let der::Facts { subject, not_after } = der::facts(der)?;
+    let days = u64::try_from(not_after).unwrap_or_default() / 86_400;
+    let (year, month, day) = crate::access_log::civil_date(days);
+    Some(CertificateFacts { subject, not_after, last_day: format!("{year:04}-{month:02}-{day:02}") })
+}
+
 /// A listener's TLS: what the next handshake uses.
 #[derive(Debug)]
 pub(crate) struct ServerTls {

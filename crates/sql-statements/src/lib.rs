@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 mod gate;
+mod tables;
 mod token;
 
 pub use gate::{Kind, Refusal, check};
+pub use tables::{Rights, TableName, tables};
 pub use token::Dialect;

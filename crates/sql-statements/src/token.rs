@@ -60,6 +60,13 @@ impl<'a> Tokens<'a> {
         Ok(Some(token))
     }
 
+    /// The next token with the bytes before it.
+    pub(crate) fn next_at(&mut self) -> Result<Option<(usize, Token<'a>)>, Refusal> {
+        self.skip_blank()?;
+        let begin = self.at;
+        Ok(self.next()?.map(|token| (begin, token)))
+    }
+
     /// Bytes before the next token, blanks included.
     pub(crate) fn position(&self) -> usize {
         self.at

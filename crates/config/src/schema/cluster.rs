@@ -2,29 +2,61 @@
 
 pub(crate) mod health;
 
+use crate::field::{Field, Kind};
 use crate::problem::quoted;
 use crate::reader::{Fields, Item};
-use crate::schema::name::{Mentions, Unique};
+use crate::schema::name::{Mentions, NAME, Unique};
 use crate::schema::{address, tls};
 use crate::snapshot::{Balance, Cluster, ClusterLimits, ClusterTarget, UpstreamProtocol};
 use crate::units::{Bounds, HOUR, MINUTE, MS, SECOND};
 
-const FIELDS: [&str; 13] = [
-    "name",
-    "endpoints",
-    "builtin",
-    "protocol",
-    "tls",
-    "balance",
-    "dns_refresh",
-    "connect_timeout",
-    "idle_timeout",
-    "idle_connections",
-    "health",
-    "outlier",
-    "limits",
+pub(super) const FIELDS: &[Field] = &[
+    NAME,
+    Field::new(
+        "endpoints",
+        Kind::List(&Kind::Text, 1, ENDPOINTS_MAX),
+        "`host:port` each; each address of a name is an endpoint",
+    )
+    .one_of(),
+    Field::choice("builtin", &["echo"], "`echo` answers JSON with method, path and headers").one_of(),
+    Field::choice(
+        "protocol",
+        &["http1", "http2", "auto"],
+        "What is spoken to endpoints: `http1`, `http2` (without TLS by prior knowledge), or `auto`: what ALPN \
+         says, only with TLS",
+    )
+    .or("`http1`"),
+    Field::group("tls", tls::FIELDS, "How endpoints are verified").or("plaintext"),
+    Field::choice(
+        "balance",
+        &["round_robin", "least_request", "consistent_hash"],
+        "Which endpoint is next: `round_robin`, `least_request` (of two drawn at random the one with fewer \
+         requests under way), or `consistent_hash` (by the route's `hash`)",
+    )
+    .or("`round_robin`"),
+    Field::number("dns_refresh", DNS_REFRESH, "How often names are resolved anew"),
+    Field::number("connect_timeout", CONNECT_TIMEOUT, "Time to connect to an endpoint, TLS included"),
+    Field::number("idle_timeout", IDLE_TIMEOUT, "An idle connection is closed after this"),
+    Field::number("idle_connections", IDLE_CONNECTIONS, "Idle connections kept per worker and endpoint"),
+    Field::group("health", health::HEALTH, "Probes that find out which endpoints are fit").or("no probes"),
+    Field::group("outlier", health::OUTLIER, "Failed requests that eject an endpoint for a while")
+        .or("none is ejected"),
+    Field::group("limits", LIMITS, "Bounds on the whole cluster, over all workers"),
 ];
-const LIMITS: [&str; 4] = ["connections", "pending", "requests", "retry_percent"];
+const LIMITS: &[Field] = &[
+    Field::number("connections", LIMIT_CONNECTIONS, "Connections over all workers, idle ones included"),
+    Field::number(
+        "pending",
+        LIMIT_PENDING,
+        "Requests that wait for a connection at that bound; more are a 503",
+    ),
+    Field::number("requests", LIMIT_REQUESTS, "Requests under way; more are a 503"),
+    Field::number(
+        "retry_percent",
+        LIMIT_RETRY_PERCENT,
+        "Retries under way, as a share of the requests under way; 3 are always allowed",
+    ),
+];
 /// What makes sense only for endpoints.
 const OF_ENDPOINTS: [&str; 6] = ["protocol", "tls", "balance", "dns_refresh", "health", "outlier"];
 
@@ -41,7 +73,7 @@ pub(crate) const LIMIT_RETRY_PERCENT: Bounds = Bounds::count(0, 20, 100);
 const ENDPOINTS_MAX: usize = 1000;
 
 pub(super) fn lower(item: &Item<'_>, unique: &mut Unique, mentions: &Mentions) -> Option<Cluster> {
-    let fields = item.fields(&FIELDS)?;
+    let fields = item.fields(FIELDS)?;
     let name = unique.name(&fields);
     if !mentions.routed_clusters.contains(&name) {
         item.warning("no route uses this cluster", "Name it in a route, or remove it");
@@ -110,7 +142,7 @@ fn balance(fields: &Fields<'_>, hashed: bool) -> Balance {
 }
 
 fn limits(fields: &Fields<'_>) -> ClusterLimits {
-    let limits = fields.group("limits", &LIMITS);
+    let limits = fields.group("limits", LIMITS);
     ClusterLimits {
         connections_max: limits.usize("connections", LIMIT_CONNECTIONS),
         pending_max: limits.usize("pending", LIMIT_PENDING),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::field::{ANY, Field, Kind};
 use crate::problem::quoted;
 use crate::reader::{Fields, Item};
 use crate::schema::command;
@@ -10,7 +11,27 @@ use crate::snapshot::{Grant, GrantedCommands};
 use crate::tree::Value;
 use crate::units::{Bounds, KIB};
 
-const FIELDS: [&str; 6] = ["plugin", "commands", "key_prefix", "read_only", "scripts", "key_bytes"];
+pub(super) const FIELDS: &[Field] = &[
+    PLUGIN,
+    Field::new(
+        "commands",
+        Kind::Either(&Kind::List(&Kind::Text, 0, ANY), &Kind::Choice(&["all_safe"])),
+        "Names of commands in any case (`xgroup` with its subcommands, `xgroup|create` alone), or `all_safe`: each \
+         that is not refused",
+    ),
+    Field::new(
+        "key_prefix",
+        Kind::AnyText,
+        "The gateway puts this before every key; the plugin never sees it",
+    )
+    .or("empty, with a warning")
+    .within("256 bytes, printable"),
+    Field::boolean("read_only", "Refuse whatever writes or publishes"),
+    Field::new("scripts", Kind::List(&Kind::Name, 0, ANY), "Names of scripts of this resource"),
+    Field::number("key_bytes", KEY_BYTES, "Size of a key, prefix not counted"),
+];
+pub(super) const PLUGIN: Field =
+    Field::new("plugin", Kind::Name, "Name of the plugin; one grant each").required();
 
 pub(crate) const KEY_BYTES: Bounds = Bounds::bytes(1, 512, 64 * KIB);
 
@@ -22,7 +43,7 @@ pub(super) fn lower(
     scripts: &BTreeMap<String, String>,
     mentions: &Mentions,
 ) -> Option<(String, Grant)> {
-    let fields = item.fields(&FIELDS)?;
+    let fields = item.fields(FIELDS)?;
     let plugin = plugin(&fields, mentions);
     let read_only = fields.boolean("read_only", false);
     let commands = commands(&fields, read_only);
@@ -46,6 +67,34 @@ pub(super) fn lower(
         key_bytes_max: fields.usize("key_bytes", KEY_BYTES),
     };
     Some((plugin?, grant))
+}
+
+/// A plugin that may only read, on a connection whose user may write: then the gateway's word is the only one.
+///
+/// `grants` says of each plugin whether it may only read.
+pub(super) fn check_role<'g>(
+    fields: &Fields<'_>,
+    has_user: bool,
+    grants: impl Iterator<Item = (&'g String, bool)> + Clone,
+) {
+    let Some(item) = fields.optional("grants") else { return };
+    let reader = grants.clone().find_map(|(plugin, read_only)| read_only.then_some(plugin));
+    let writer = grants.clone().find_map(|(plugin, read_only)| (!read_only).then_some(plugin));
+    match (reader, writer) {
+        (Some(reader), Some(writer)) => item.warning(
+            format!(
+                "the plugin {} may only read, but with a user that may write, because {} does",
+                quoted(reader),
+                quoted(writer)
+            ),
+            "Grant it on a resource of its own, whose user may only read",
+        ),
+        (Some(reader), None) if !has_user => item.warning(
+            format!("the plugin {} may only read, but the default user may write", quoted(reader)),
+            "Write username: NAME of a user that may only read; agw resource test says what it needs",
+        ),
+        _ => {}
+    }
 }
 
 pub(super) fn plugin(fields: &Fields<'_>, mentions: &Mentions) -> Option<String> {

@@ -7,14 +7,67 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use crate::field::{Field, Kind};
 use crate::reader::{Fields, Item};
-use crate::schema::name::Unique;
+use crate::schema::name::{NAME, Unique};
 use crate::snapshot::{Http2Limits, Listener, Protocols};
 use crate::units::{Bounds, GIB, HOUR, KIB, MIB, MINUTE, MS, SECOND};
 
-const FIELDS: [&str; 7] = ["name", "address", "tls", "protocols", "forwarded", "limits", "http2"];
-const LIMITS: [&str; 5] = ["header_bytes", "headers", "header_timeout", "idle_timeout", "connections"];
-const HTTP2: [&str; 5] = ["streams", "resets", "stream_window", "connection_window", "keepalive"];
+pub(super) const FIELDS: &[Field] = &[
+    NAME,
+    Field::text("address", "IP address and port; port 0 lets the system choose").required(),
+    Field::group(
+        "tls",
+        tls::FIELDS,
+        "Its certificates, and whether clients show theirs. With it the listener serves TLS only",
+    )
+    .or("plaintext"),
+    Field::new(
+        "protocols",
+        Kind::List(&Kind::Choice(&["http1", "http2"]), 1, 2),
+        "Versions of HTTP: chosen by ALPN with TLS, by the client's first bytes without",
+    )
+    .or("`[http1, http2]`")
+    .within("`http1`, `http2`"),
+    Field::group("forwarded", forwarded::FIELDS, "Whose word about the client is believed"),
+    Field::group("limits", LIMITS, "Bounds on one connection, and on their number"),
+    Field::group("http2", HTTP2, "Bounds on one HTTP/2 connection"),
+];
+const LIMITS: &[Field] = &[
+    Field::number(
+        "header_bytes",
+        HEADER_BYTES,
+        "Size of a request's line and headers together; more is a 431",
+    ),
+    Field::number("headers", HEADERS, "Number of headers; more is a 431"),
+    Field::number(
+        "header_timeout",
+        HEADER_TIMEOUT,
+        "Time for a TLS handshake, and then for a whole head to arrive; later the connection is closed",
+    ),
+    Field::number("idle_timeout", IDLE_TIMEOUT, "A connection without a request is closed after this"),
+    Field::number("connections", CONNECTIONS, "Open connections per worker; more wait in the kernel's queue"),
+];
+const HTTP2: &[Field] = &[
+    Field::number(
+        "streams",
+        HTTP2_STREAMS,
+        "Streams of one connection that are open at once; more are refused",
+    ),
+    Field::number(
+        "resets",
+        HTTP2_RESETS,
+        "Streams that a client reset before their answer and whose work goes on; more close the connection \
+         (rapid reset)",
+    ),
+    Field::number("stream_window", HTTP2_STREAM_WINDOW, "Bytes of a stream that may be under way unread"),
+    Field::number("connection_window", HTTP2_CONNECTION_WINDOW, "The same for all streams of a connection"),
+    Field::number(
+        "keepalive",
+        HTTP2_KEEPALIVE,
+        "A PING goes out after this much silence; without an answer in as much time the connection is closed",
+    ),
+];
 
 /// The HTTP library's own buffer is at least 8 KiB.
 pub(crate) const HEADER_BYTES: Bounds = Bounds::bytes(8 * KIB, 64 * KIB, MIB);
@@ -35,10 +88,10 @@ pub(super) fn lower(items: &[Item<'_>]) -> Vec<Arc<Listener>> {
     let mut addresses = HashMap::new();
     let mut listeners = Vec::new();
     for item in items {
-        let Some(fields) = item.fields(&FIELDS) else { continue };
+        let Some(fields) = item.fields(FIELDS) else { continue };
         let name = unique.name(&fields);
         let address = address(&fields, &mut addresses);
-        let limits = fields.group("limits", &LIMITS);
+        let limits = fields.group("limits", LIMITS);
         let protocols = protocols(&fields);
         listeners.push(Arc::new(Listener {
             header_bytes_max: limits.usize("header_bytes", HEADER_BYTES),
@@ -74,7 +127,7 @@ fn http2(fields: &Fields<'_>, protocols: Protocols) -> Http2Limits {
     if let Some(item) = fields.optional("http2").filter(|_| protocols.http1 && !protocols.http2) {
         item.warning("HTTP/2 is off, so this has no effect", "Add http2 to protocols, or remove the field");
     }
-    let http2 = fields.group("http2", &HTTP2);
+    let http2 = fields.group("http2", HTTP2);
     Http2Limits {
         streams_max: http2.u32("streams", HTTP2_STREAMS),
         resets_max: http2.usize("resets", HTTP2_RESETS),

@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use crate::field::{Field, Kind};
 use crate::problem::quoted;
 use crate::reader::{Fields, Item};
 use crate::tree::{Node, Value};
 
 const NAME_BYTES_MAX: usize = 64;
+
+/// The name of a section's item.
+pub(super) const NAME: Field = Field::new("name", Kind::Name, "Its name").required();
 
 /// The names of one section seen so far, each with its path.
 #[derive(Default)]

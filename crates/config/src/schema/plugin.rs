@@ -2,28 +2,84 @@
 
 use std::time::Duration;
 
+use crate::field::{Field, Kind};
 use crate::problem::{quoted, quoted_path};
 use crate::reader::{Fields, Item};
-use crate::schema::name::{Mentions, Unique};
+use crate::schema::name::{Mentions, NAME, Unique};
 use crate::snapshot::{FailurePolicy, ModuleSource, Plugin, PluginLimits, VmMode, VmPolicy};
 use crate::tree::Value;
 use crate::units::{Bounds, GIB, HOUR, KIB, MIB, MINUTE, MS, SECOND};
 
-const FIELDS: [&str; 9] = [
-    "name",
-    "module",
-    "root_id",
-    "configuration",
-    "vm_configuration",
-    "vm",
-    "limits",
-    "on_failure",
-    "reload_backoff",
+pub(super) const FIELDS: &[Field] = &[
+    NAME,
+    Field::group("module", MODULE, "Where its wasm module is").required(),
+    Field::new("root_id", Kind::AnyText, "What the guest reads as `plugin_root_id`").or("empty"),
+    Field::new(
+        "configuration",
+        CONFIGURATION,
+        "What the plugin reads when it is configured: a mapping becomes JSON, a string stays as it is. No place \
+         for secrets: `/v1/config` shows it",
+    )
+    .or("empty"),
+    Field::new(
+        "vm_configuration",
+        CONFIGURATION,
+        "What the plugin reads when its VM starts, in the same forms",
+    )
+    .or("empty"),
+    Field::group("vm", VM, "How streams share VMs"),
+    Field::group("limits", LIMITS, "What one VM may use"),
+    Field::choice(
+        "on_failure",
+        &["fail_closed", "fail_open"],
+        "What a request meets whose plugin failed: `fail_closed` answers 503, `fail_open` goes on without the \
+         plugin",
+    )
+    .or("`fail_closed`"),
+    Field::group("reload_backoff", BACKOFF, "How soon a VM that trapped is replaced"),
 ];
-const MODULE: [&str; 2] = ["file", "builtin"];
-const VM: [&str; 3] = ["mode", "max", "wait"];
-const LIMITS: [&str; 4] = ["memory", "table_elements", "cpu_time", "foreign_calls"];
-const BACKOFF: [&str; 2] = ["base", "max"];
+const CONFIGURATION: Kind = Kind::Either(&Kind::Free, &Kind::AnyText);
+const MODULE: &[Field] = &[
+    Field::text("file", "Path of a wasm module").one_of(),
+    Field::text("builtin", "Name of a module inside the binary: `rate-limit` or `api-key-auth`").one_of(),
+];
+const VM: &[Field] = &[
+    Field::choice(
+        "mode",
+        &["exclusive", "shared"],
+        "`exclusive`: a stream has a VM to itself, blocking calls work. `shared`: many streams per VM, blocking \
+         calls are refused",
+    )
+    .or("`exclusive` if a resource grants this plugin access, or else `shared`"),
+    Field::number("max", VM_MAX, "Exclusive VMs per worker"),
+    Field::number(
+        "wait",
+        VM_WAIT,
+        "How long a stream waits for a VM at that bound; then `on_failure` holds",
+    ),
+];
+const LIMITS: &[Field] = &[
+    Field::number("memory", MEMORY, "Linear memory of a VM"),
+    Field::number("table_elements", TABLE_ELEMENTS, "Elements of a VM's tables"),
+    Field::number("cpu_time", CPU_TIME, "CPU time of one callback, waiting not counted; then it traps"),
+    Field::number(
+        "foreign_calls",
+        FOREIGN_CALLS,
+        "Foreign calls under way at once, over all workers; more are `overloaded`",
+    ),
+];
+const BACKOFF: &[Field] = &[
+    Field::number(
+        "base",
+        BACKOFF_BASE,
+        "Least time between a trap and the next VM; it doubles with each trap",
+    ),
+    Field::number(
+        "max",
+        BACKOFF_MAX,
+        "The doubling ends here; not less than `base`, and `base` if that is more than the default",
+    ),
+];
 
 pub(crate) const VM_MAX: Bounds = Bounds::count(1, 1024, 100_000);
 pub(crate) const VM_WAIT: Bounds = Bounds::time(0, 100 * MS, MINUTE);
@@ -36,7 +92,7 @@ pub(crate) const BACKOFF_BASE: Bounds = Bounds::time(MS, SECOND, 5 * MINUTE);
 pub(crate) const BACKOFF_MAX: Bounds = Bounds::time(MS, 30 * SECOND, HOUR);
 
 pub(super) fn lower(item: &Item<'_>, unique: &mut Unique, mentions: &Mentions) -> Option<Plugin> {
-    let fields = item.fields(&FIELDS)?;
+    let fields = item.fields(FIELDS)?;
     let name = unique.name(&fields);
     if !mentions.routed_plugins.contains(&name) {
         item.warning("no route uses this plugin", "Name it in a route's plugins, or remove it");
@@ -44,7 +100,7 @@ pub(super) fn lower(item: &Item<'_>, unique: &mut Unique, mentions: &Mentions) -
     let module = fields.required("module", "{ file: plugin.wasm }").and_then(|item| module(&item));
     let builtin = matches!(module, Some(ModuleSource::Builtin(_)));
     let vm = vm(&fields, mentions.granted_plugins.contains(&name), builtin);
-    let limits = fields.group("limits", &LIMITS);
+    let limits = fields.group("limits", LIMITS);
     let failure = [("fail_closed", FailurePolicy::FailClosed), ("fail_open", FailurePolicy::FailOpen)];
     let on_failure = fields.optional("on_failure").and_then(|item| item.choice(&failure));
     let (reload_backoff, reload_backoff_max) = reload_backoff(&fields);
@@ -75,7 +131,7 @@ fn text_or_empty(fields: &Fields<'_>, name: &'static str) -> String {
 }
 
 fn module(item: &Item<'_>) -> Option<ModuleSource> {
-    let (field, item) = item.fields(&MODULE)?.one_of(&MODULE, "module: { file: plugin.wasm }")?;
+    let (field, item) = item.fields(MODULE)?.one_of(&["file", "builtin"], "module: { file: plugin.wasm }")?;
     let text = item.text()?;
     if field == "builtin" {
         let known = item.context.files.builtin_modules();
@@ -86,7 +142,7 @@ fn module(item: &Item<'_>) -> Option<ModuleSource> {
         return Some(ModuleSource::Builtin(text.to_owned()));
     }
     let path = item.context.resolve(text);
-    if !item.context.files.exists(&path) {
+    if !item.context.files.has_module(&path) {
         let message = format!("there is no file {}", quoted_path(&path));
         item.problem(
             message,
@@ -97,7 +153,7 @@ fn module(item: &Item<'_>) -> Option<ModuleSource> {
 }
 
 fn vm(fields: &Fields<'_>, granted: bool, builtin: bool) -> VmPolicy {
-    let vm = fields.group("vm", &VM);
+    let vm = fields.group("vm", VM);
     let mode = vm.optional("mode");
     let chosen = mode
         .as_ref()
@@ -118,7 +174,7 @@ fn vm(fields: &Fields<'_>, granted: bool, builtin: bool) -> VmPolicy {
 }
 
 fn reload_backoff(fields: &Fields<'_>) -> (Duration, Duration) {
-    let backoff = fields.group("reload_backoff", &BACKOFF);
+    let backoff = fields.group("reload_backoff", BACKOFF);
     let base = backoff.u64("base", BACKOFF_BASE);
     let max = backoff.u64("max", BACKOFF_MAX.or(base.max(BACKOFF_MAX.default)));
     if max < base {

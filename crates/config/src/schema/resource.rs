@@ -4,23 +4,94 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::field::{ANY, Field, Kind};
 use crate::problem::quoted;
 use crate::reader::{Fields, Item};
 use crate::schema::name::{Mentions, Unique, check_name};
 use crate::schema::sql::{self, SqlType};
-use crate::schema::{endpoint, grant};
+use crate::schema::{endpoint, grant, tls};
 use crate::snapshot::{BreakerPolicy, PoolPolicy, RedisAddress, Resource, ResourceLimits, SqlResource};
 use crate::units::{Bounds, HOUR, KIB, MIB, MINUTE, MS, SECOND};
 
-const FIELDS: [&str; 13] = [
-    "name", "type", "url", "endpoint", "database", "username", "password", "tls", "pool", "limits",
-    "breaker", "scripts", "grants",
+pub(super) const FIELDS: &[Field] = &[
+    RESOURCE_NAME,
+    Field::choice(
+        "type",
+        &["redis"],
+        "`redis`, for Redis and Valkey; the types of SQL have [fields of their own](#resources-of-sql)",
+    )
+    .required(),
+    Field::text(
+        "url",
+        "`redis://host:port/database`, `rediss://...` for TLS, or `memory://name` for the embedded store, which \
+         knows no credentials, databases, TLS and scripts. The port is 6379 if it is left out",
+    )
+    .one_of(),
+    Field::text("endpoint", "`host:port`").one_of(),
+    Field::number(
+        "database",
+        endpoint::DATABASE,
+        "Database index; with `endpoint`, or with a URL that names none",
+    ),
+    Field::text("username", "ACL user").or("the default user"),
+    PASSWORD,
+    Field::group("tls", tls::FIELDS, "How the server is verified").or("plaintext"),
+    Field::group("pool", POOL, "Its connections"),
+    Field::group("limits", LIMITS, "Bounds on one call, and on their number"),
+    BREAKER_FIELD,
+    Field::new("scripts", Kind::Map(&Kind::Group(SCRIPT)), "Lua scripts that grants may name"),
+    Field::new("grants", Kind::List(&Kind::Group(grant::FIELDS), 0, ANY), GRANTS),
 ];
-const POOL: [&str; 5] = ["max", "leased", "connect_timeout", "acquire_timeout", "idle_timeout"];
-const LIMITS: [&str; 7] =
-    ["call_timeout", "call_timeout_max", "request", "response", "batch", "in_flight", "waiters"];
-const BREAKER: [&str; 2] = ["failures", "probe_interval"];
-const SCRIPT: [&str; 2] = ["file", "source"];
+pub(super) const RESOURCE_NAME: Field =
+    Field::new("name", Kind::Name, "The name that plugins use").required();
+pub(super) const PASSWORD: Field =
+    Field::reference("password", "A secret: [see below](#secrets)").within("64 KiB");
+pub(super) const GRANTS: &str = "Who may use the resource; nobody else may";
+const POOL: &[Field] = &[
+    Field::number("max", POOL_MAX, "Connections of this process, over all workers"),
+    Field::number(
+        "leased",
+        LEASED,
+        "Of these, how many may be held exclusively (WATCH, blocking commands); less than `max`, and `max` - 1 if \
+         that is less than the default",
+    ),
+    Field::number(
+        "connect_timeout",
+        CONNECT_TIMEOUT,
+        "Time to connect, TLS and login included, over all hosts",
+    ),
+    Field::number("acquire_timeout", ACQUIRE_TIMEOUT, "How long a call waits for an exclusive connection"),
+    Field::number("idle_timeout", IDLE_TIMEOUT, "An unused exclusive connection is closed after this"),
+];
+const LIMITS: &[Field] = &[
+    Field::number("call_timeout", CALL_TIMEOUT, "Deadline of a call that names none"),
+    Field::number("call_timeout_max", CALL_TIMEOUT_MAX, CALL_TIMEOUT_MAX_MEANING),
+    Field::number("request", REQUEST, "Size of one call's commands"),
+    Field::number("response", RESPONSE, "Size of one call's replies"),
+    Field::number("batch", BATCH, "Commands in one call"),
+    Field::number("in_flight", IN_FLIGHT, "Calls under way at once, over all workers"),
+    Field::number("waiters", WAITERS, "Calls that may wait for a place; more are `overloaded`"),
+];
+pub(super) const CALL_TIMEOUT_MAX_MEANING: &str = "No call may ask for more; not less than `call_timeout`, and \
+    `call_timeout` if that is more than the default";
+pub(super) const BREAKER_FIELD: Field = Field::group("breaker", BREAKER, "When the resource counts as dead");
+const BREAKER: &[Field] = &[
+    Field::number(
+        "failures",
+        FAILURES,
+        "Consecutive failures to reach the server after which the resource counts as dead. A statement of SQL that runs \
+         into its deadline is none",
+    ),
+    Field::number(
+        "probe_interval",
+        PROBE_INTERVAL,
+        "While it is dead, one probe goes out each time this has passed",
+    ),
+];
+const SCRIPT: &[Field] = &[
+    Field::text("file", "Path of the script").one_of().within("256 KiB"),
+    Field::text("source", "The script itself").one_of().within("256 KiB"),
+];
 
 pub(crate) const POOL_MAX: Bounds = Bounds::count(1, 16, 10_000);
 pub(crate) const LEASED: Bounds = Bounds::count(0, 4, 9_999);
@@ -69,7 +140,7 @@ pub(super) fn lower(item: &Item<'_>, unique: &mut Unique, mentions: &Mentions) -
 }
 
 fn redis(item: &Item<'_>, unique: &mut Unique, mentions: &Mentions) -> Option<Resource> {
-    let fields = item.fields(&FIELDS)?;
+    let fields = item.fields(FIELDS)?;
     let name = unique.name(&fields);
     if let Some(item) = fields.required("type", "redis") {
         item.choice(&TYPES);
@@ -84,11 +155,15 @@ fn redis(item: &Item<'_>, unique: &mut Unique, mentions: &Mentions) -> Option<Re
     if let (RedisAddress::Memory { .. }, Some(item)) = (&redis.address, fields.optional("scripts")) {
         item.problem("the embedded store runs no scripts", "Remove the scripts, or use a Redis server");
     }
+    if !matches!(redis.address, RedisAddress::Memory { .. }) {
+        let readers = grants.iter().map(|(plugin, grant)| (plugin, grant.read_only));
+        grant::check_role(&fields, redis.username.is_some(), readers);
+    }
     Some(Resource { name, redis, pool, limits, breaker, scripts, grants })
 }
 
 pub(super) fn breaker(fields: &Fields<'_>) -> BreakerPolicy {
-    let breaker = fields.group("breaker", &BREAKER);
+    let breaker = fields.group("breaker", BREAKER);
     BreakerPolicy {
         failures: breaker.u32("failures", FAILURES),
         probe_interval: breaker.duration("probe_interval", PROBE_INTERVAL),
@@ -96,7 +171,7 @@ pub(super) fn breaker(fields: &Fields<'_>) -> BreakerPolicy {
 }
 
 fn pool(fields: &Fields<'_>) -> PoolPolicy {
-    let pool = fields.group("pool", &POOL);
+    let pool = fields.group("pool", POOL);
     let max = pool.u64("max", POOL_MAX);
     let leased = pool.u64("leased", LEASED.or(LEASED.default.min(max - 1)));
     if leased >= max {
@@ -113,7 +188,7 @@ fn pool(fields: &Fields<'_>) -> PoolPolicy {
 }
 
 fn limits(fields: &Fields<'_>) -> ResourceLimits {
-    let limits = fields.group("limits", &LIMITS);
+    let limits = fields.group("limits", LIMITS);
     let (call_timeout, call_timeout_max) = call_timeouts(&limits, CALL_TIMEOUT, CALL_TIMEOUT_MAX);
     ResourceLimits {
         call_timeout,
@@ -150,7 +225,7 @@ fn scripts(item: &Item<'_>) -> BTreeMap<String, String> {
 }
 
 fn script(item: &Item<'_>) -> Option<String> {
-    let (field, item) = item.fields(&SCRIPT)?.one_of(&SCRIPT, "{ file: limit.lua }")?;
+    let (field, item) = item.fields(SCRIPT)?.one_of(&["file", "source"], "{ file: limit.lua }")?;
     let text = item.text()?;
     let source = if field == "source" { text.to_owned() } else { item.text_file(text, "Lua source")? };
     if source.trim().is_empty() || source.len() > SCRIPT_BYTES_MAX {

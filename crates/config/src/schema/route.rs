@@ -8,30 +8,62 @@ mod rewrite;
 
 use std::sync::Arc;
 
+use crate::field::{ANY, Field, Kind};
 use crate::reader::{Fields, Item};
-use crate::schema::name::{Mentions, Unique, check_reference};
+use crate::schema::name::{Mentions, NAME, Unique, check_reference};
 use crate::snapshot::{Forward, PathMatch, Route, RouteAction, RouteMatch};
 use crate::units::{Bounds, GIB, HOUR, MIB, MINUTE, MS, SECOND};
 use matching::Matches;
 
-const FIELDS: [&str; 14] = [
-    "name",
-    "match",
-    "cluster",
-    "clusters",
-    "redirect",
-    "respond",
-    "rewrite",
-    "retry",
-    "hash",
-    "upgrades",
-    "timeout",
-    "idle_timeout",
-    "plugins",
-    "limits",
+pub(super) const FIELDS: &[Field] = &[
+    NAME,
+    Field::group("match", matching::FIELDS, "Which requests these are; all of it must hold").required(),
+    Field::new("cluster", Kind::Name, "Name of the cluster that answers").one_of(),
+    Field::new(
+        "clusters",
+        Kind::List(&Kind::Group(forward::SHARE), 1, forward::CLUSTERS_MAX),
+        "Clusters that answer a share of the requests each",
+    )
+    .one_of(),
+    Field::group("redirect", reply::REDIRECT, "The gateway sends the client elsewhere").one_of(),
+    Field::group("respond", reply::RESPOND, "The gateway answers itself").one_of(),
+    Field::group("rewrite", forward::REWRITE, "What the upstream sees in place of the request's")
+        .or("nothing changes"),
+    Field::group("retry", retry::FIELDS, "When a request that was sent is tried again").or("no retries"),
+    Field::group(
+        "hash",
+        forward::HASH,
+        "By what requests are spread, for clusters with `balance: consistent_hash`",
+    )
+    .or("none"),
+    Field::new(
+        "upgrades",
+        Kind::List(&Kind::Text, 1, forward::UPGRADES_MAX),
+        "Protocols that clients may upgrade to, such as `websocket`; others are served without upgrade",
+    ),
+    Field::new(
+        "plugins",
+        Kind::List(&Kind::Name, 0, ANY),
+        "Names of plugins, in the order in which they see the request",
+    ),
+    Field::number(
+        "timeout",
+        TIMEOUT,
+        "From the request's head to the last byte of the response; then a 504. For an upgraded connection it ends \
+         with the upgrade",
+    ),
+    Field::number(
+        "idle_timeout",
+        IDLE_TIMEOUT,
+        "No byte of a body, or of an upgraded connection, for this long ends the exchange",
+    ),
+    Field::group("limits", LIMITS, "Bounds on bodies"),
 ];
 const ACTIONS: [&str; 4] = ["cluster", "clusters", "redirect", "respond"];
-const LIMITS: [&str; 2] = ["request_body", "buffer"];
+const LIMITS: &[Field] = &[
+    Field::number("request_body", REQUEST_BODY, "Size of a request body; more is a 413"),
+    Field::number("buffer", BUFFER, "Size of a body that a plugin holds back; more is a 413 or 500"),
+];
 
 pub(crate) const TIMEOUT: Bounds = Bounds::time(MS, 15 * SECOND, 24 * HOUR);
 pub(crate) const IDLE_TIMEOUT: Bounds = Bounds::time(100 * MS, 5 * MINUTE, 24 * HOUR);
@@ -45,7 +77,7 @@ pub(super) fn lower(items: &[Item<'_>], mentions: &Mentions) -> Vec<Arc<Route>> 
 }
 
 fn route(item: &Item<'_>, unique: &mut Unique, matches: &mut Matches, mentions: &Mentions) -> Option<Route> {
-    let fields = item.fields(&FIELDS)?;
+    let fields = item.fields(FIELDS)?;
     let name = unique.name(&fields);
     let matching = fields.required("match", "{ prefix: / }");
     let matching = matching.and_then(|item| matching::lower(&item, matches));
@@ -57,7 +89,7 @@ fn route(item: &Item<'_>, unique: &mut Unique, matches: &mut Matches, mentions: 
     for (item, name) in &plugins {
         check_reference(item, name, "plugin", &mentions.plugins);
     }
-    let limits = fields.group("limits", &LIMITS);
+    let limits = fields.group("limits", LIMITS);
     let anything = || RouteMatch::path(PathMatch::Prefix("/".to_owned()));
     Some(Route {
         timeout,
@@ -83,7 +115,7 @@ fn action(fields: &Fields<'_>, surroundings: &Surroundings<'_>) -> Option<RouteA
     if matches!(field, "cluster" | "clusters") {
         return Some(RouteAction::Forward(forward::lower(fields, &item, surroundings)));
     }
-    for item in forward::FIELDS.iter().filter_map(|field| fields.optional(field)) {
+    for item in forward::ONLY_HERE.iter().filter_map(|field| fields.optional(field)) {
         item.problem(
             format!("the gateway answers itself with {field}, so this has no effect"),
             "Remove the field, or write cluster: NAME",

@@ -9,52 +9,110 @@ use std::sync::Arc;
 
 use agw_sql_statements::Dialect;
 
+use crate::field::{ANY, Field, Kind};
 use crate::problem::quoted;
 use crate::reader::{Fields, Item};
 use crate::schema::name::{Mentions, Unique, check_name};
-use crate::schema::resource;
+use crate::schema::{resource, tls};
 use crate::snapshot::{SqlEndpoint, SqlGrant, SqlLimits, SqlPool, SqlResource, SqlStatement, SqlTarget};
 use crate::units::{Bounds, DAY, GIB, HOUR, KIB, MIB, MINUTE, MS, SECOND};
 
-const FIELDS: [&str; 17] = [
-    "name",
-    "type",
-    "url",
-    "endpoint",
-    "endpoints",
-    "target",
-    "database",
-    "username",
-    "password",
-    "tls",
-    "plaintext",
-    "schema",
-    "pool",
-    "limits",
-    "breaker",
-    "statements",
-    "grants",
+pub(super) const FIELDS: &[Field] = &[
+    resource::RESOURCE_NAME,
+    Field::choice(
+        "type",
+        &["postgres", "mysql", "sqlite"],
+        "`postgres`, `mysql` (also MariaDB) or `sqlite`",
+    )
+    .required(),
+    Field::text(
+        "url",
+        "`postgres://host:port/database`, `mysql://host:port/database` or `mariadb://host:port/database` (both are \
+         the type `mysql`); the port is 5432 or 3306 if it is left out. `sqlite://PATH`, relative to the document's \
+         folder, so that `sqlite:///var/lib/agw/users.db` is an absolute path; or `\"sqlite::memory:\"` (in quotes) \
+         for a database in memory that belongs to this resource",
+    )
+    .one_of(),
+    Field::text("endpoint", "`host:port` of a server").one_of(),
+    Field::new(
+        "endpoints",
+        Kind::List(&Kind::Text, 1, endpoint::ENDPOINTS_MAX),
+        "[Several hosts](#several-hosts) of a server, each `host:port`",
+    )
+    .one_of(),
+    Field::choice(
+        "target",
+        &["any", "primary", "replica", "prefer_replica"],
+        "Which of them connections go to; holds for a single host as well",
+    )
+    .or("`any`"),
+    Field::text(
+        "database",
+        "Name of a server's database; with `endpoint` or `endpoints`, or with a URL that names none",
+    )
+    .or("the URL's, which a server needs")
+    .within("63 bytes"),
+    Field::text("username", "User of a server").or("the server's default"),
+    resource::PASSWORD,
+    Field::group(
+        "tls",
+        tls::FIELDS,
+        "How the server is verified, its name included: that of each host, unless `server_name` names one for all. \
+         A server on another machine needs it, unless `plaintext` is `true`",
+    )
+    .or("plaintext"),
+    Field::boolean("plaintext", "Everything may cross the network in plaintext, password included"),
+    Field::group(
+        "schema",
+        endpoint::SCHEMA,
+        "SQL that runs when a SQLite database is opened first, several statements separated by semicolons; it must \
+         be fit to run again, as `CREATE TABLE IF NOT EXISTS` is. A file that is missing is made",
+    )
+    .or("none"),
+    Field::group("pool", POOL, "Its connections"),
+    Field::group("limits", LIMITS, "Bounds on one call, and on their number"),
+    resource::BREAKER_FIELD,
+    Field::new(
+        "statements",
+        Kind::Map(&Kind::Either(&Kind::Text, &Kind::Group(statement::FIELDS))),
+        "Statements that grants may name: a mapping with the fields below, or the text alone",
+    )
+    .within("at most 1000 of them"),
+    Field::new("grants", Kind::List(&Kind::Group(grant::FIELDS), 0, ANY), resource::GRANTS),
 ];
-const POOL: [&str; 8] = [
-    "max",
-    "min",
-    "connect_timeout",
-    "acquire_timeout",
-    "idle_timeout",
-    "lifetime",
-    "statements",
-    "pipelined",
+const POOL: &[Field] = &[
+    Field::number(
+        "max",
+        POOL_MAX,
+        "Connections of this process, over all workers; each serves one call at a time",
+    ),
+    Field::number("min", POOL_MIN, "So many stay open even if nobody uses them; at most `max`"),
+    Field::number("connect_timeout", CONNECT_TIMEOUT, "Time to connect, TLS and login included"),
+    Field::number("acquire_timeout", ACQUIRE_TIMEOUT, "How long a call waits for a connection"),
+    Field::number("idle_timeout", IDLE_TIMEOUT, "An unused connection is closed after this"),
+    Field::number("lifetime", LIFETIME, "A connection is closed after this, less a random tenth of it"),
+    Field::number(
+        "statements",
+        POOL_STATEMENTS,
+        "Prepared statements that one connection keeps; the one that was not used for longest gives way",
+    ),
+    Field::number(
+        "pipelined",
+        POOL_PIPELINED,
+        "Connections beside `max`, shared by the calls of statements that are `pipelined`, 32 calls on each at once; \
+         a worker always uses the same one. The first such call opens them, and they stay open",
+    ),
 ];
-const LIMITS: [&str; 9] = [
-    "call_timeout",
-    "call_timeout_max",
-    "request",
-    "response",
-    "rows",
-    "cell",
-    "batch",
-    "in_flight",
-    "waiters",
+const LIMITS: &[Field] = &[
+    Field::number("call_timeout", CALL_TIMEOUT, "Deadline of a call that names none"),
+    Field::number("call_timeout_max", CALL_TIMEOUT_MAX, resource::CALL_TIMEOUT_MAX_MEANING),
+    Field::number("request", REQUEST, "Size of one call's statements and parameters"),
+    Field::number("response", RESPONSE, "Size of one call's results"),
+    Field::number("rows", ROWS, "Rows of one result; more are `too_large`, or come in pages"),
+    Field::number("cell", CELL, "Size of one value in a result"),
+    Field::number("batch", BATCH, "Statements in one call"),
+    Field::number("in_flight", IN_FLIGHT, "Calls under way at once, over all workers"),
+    Field::number("waiters", WAITERS, "Calls that may wait for a place; more are `overloaded`"),
 ];
 
 pub(crate) const POOL_MAX: Bounds = Bounds::count(1, 16, 1000);
@@ -102,7 +160,7 @@ pub(super) fn lower(
     unique: &mut Unique,
     mentions: &Mentions,
 ) -> Option<SqlResource> {
-    let fields = item.fields(&FIELDS)?;
+    let fields = item.fields(FIELDS)?;
     let name = unique.name(&fields);
     let endpoint: Option<SqlEndpoint> = endpoint::lower(&fields, sql_type);
     let pool = pool(&fields);
@@ -111,6 +169,17 @@ pub(super) fn lower(
     let statements = statements(&fields, sql_type);
     let grants = grants(&fields, &statements, &limits, mentions);
     check_replicas(&fields, endpoint.as_ref(), &statements, &grants);
+    if let Some(SqlEndpoint::Server(_)) = &endpoint {
+        let writes = |name: &String| statements.get(name).is_some_and(|statement| !statement.read_only);
+        let reads =
+            |grant: &SqlGrant| grant.read_only || !grant.ad_hoc && !grant.statements.iter().any(writes);
+        // A server's default user may be one that only reads: the document does not show it.
+        crate::schema::grant::check_role(
+            &fields,
+            true,
+            grants.iter().map(|(plugin, grant)| (plugin, reads(grant))),
+        );
+    }
     Some(SqlResource { name, endpoint: endpoint?, pool, limits, breaker, statements, grants })
 }
 
@@ -139,7 +208,7 @@ fn check_replicas(
 }
 
 fn pool(fields: &Fields<'_>) -> SqlPool {
-    let pool = fields.group("pool", &POOL);
+    let pool = fields.group("pool", POOL);
     let (max, min) = (pool.usize("max", POOL_MAX), pool.usize("min", POOL_MIN));
     if min > max {
         pool.item.problem("min is more than max", "Raise max, or lower min");
@@ -157,7 +226,7 @@ fn pool(fields: &Fields<'_>) -> SqlPool {
 }
 
 fn limits(fields: &Fields<'_>) -> SqlLimits {
-    let limits = fields.group("limits", &LIMITS);
+    let limits = fields.group("limits", LIMITS);
     let (call_timeout, call_timeout_max) = resource::call_timeouts(&limits, CALL_TIMEOUT, CALL_TIMEOUT_MAX);
     SqlLimits {
         call_timeout,

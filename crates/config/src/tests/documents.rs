@@ -29,7 +29,11 @@ const EXPECTED: [(u32, &str, &str); 32] = [
     (5, "listeners[0].address", "127.0.0.1:8080"),
     (6, "listeners[0].protocols[0]", "Did you mean \"http1\"?"),
     (11, "listeners[1].tls.certificates[0].certificate", "Create it"),
-    (12, "listeners[1].tls.certificates[0].key", "{ file: PATH } or { env: NAME }"),
+    (
+        12,
+        "listeners[1].tls.certificates[0].key",
+        "{ file: PATH }, { env: NAME } or { directory: PATH, key: NAME }",
+    ),
     (13, "listeners[1].tls.min_version", "quotes"),
     (14, "listeners[1].tls.client_certificate", "client_ca: "),
     (16, "listeners[1].forwarded.trusted_hops", "from 0 to 32"),

@@ -100,7 +100,7 @@ fn a_plain_key_is_refused_and_never_shown() {
     assert_eq!(
         found,
         ["tls.certificates[0].key: a plain value is refused here: a document names secrets, it holds none. \
-          Write { file: PATH } or { env: NAME }"]
+          Write { file: PATH }, { env: NAME } or { directory: PATH, key: NAME }"]
     );
 }
 

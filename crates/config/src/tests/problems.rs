@@ -56,7 +56,7 @@ fn nothing_in_the_place_of_a_value_is_refused() {
         &with_resource("name: r\ntype: redis\nurl: redis://localhost\npassword:\npool: ~\ngrants:\n"),
         &[
             "10: resources[0].password: a plain value is refused here: a document names secrets, it holds none. \
-             Write { file: PATH } or { env: NAME }",
+             Write { file: PATH }, { env: NAME } or { directory: PATH, key: NAME }",
             "11: resources[0].pool: expected a mapping, found nothing. \
              Write a mapping with fields such as max, leased, connect_timeout, acquire_timeout",
             "12: resources[0].grants: expected a list, found nothing. \

@@ -1,5 +1,7 @@
 //! Secrets: only by reference, never shown, and never half there.
 
+use std::path::Path;
+
 use super::{FakeFiles, PEM, accept, lines, load_with, problems, usual_files, with_resource};
 use crate::Secret;
 
@@ -82,6 +84,15 @@ fn a_plain_password_is_refused_and_never_shown() {
         "{ file: a, env: hunter2 }",
         "{ env: 'hunter-2' }",
         "{ file: '' }",
+        "{ directory: hunter2 }",
+        "{ key: hunter2 }",
+        "{ directory: a, key: '' }",
+        "{ directory: a, key: [hunter2] }",
+        "{ directory: a, file: hunter2 }",
+        "{ directory: a, key: b, file: hunter2 }",
+        "{ directory: a, key: hunter2/b }",
+        "{ directory: a, key: ..hunter2 }",
+        "{ file: a, file: hunter2 }",
         "1234",
         "{}",
         "~",
@@ -108,6 +119,61 @@ fn a_reference_to_nothing_fails_closed_and_names_the_reference() {
         ["agw.yaml:10: resources[0].password: the environment variable \"NO\" is not set. \
           Create it, or correct the reference"]
     );
+}
+
+#[test]
+fn a_key_of_a_directory_that_is_not_there_fails_closed_and_names_the_nearest() {
+    let password = |reference: &str| refused(&format!("url: redis://localhost\npassword: {reference}"));
+    assert_eq!(
+        password("{ directory: /run/secrets, key: reddis }"),
+        [
+            "agw.yaml:10: resources[0].password: the key \"reddis\" of the directory \"/run/secrets\" is not there. \
+          Did you mean \"redis\"?"
+        ]
+    );
+    assert_eq!(
+        password("{ directory: secrets, key: redis }"),
+        [
+            "agw.yaml:10: resources[0].password: the key \"redis\" of the directory \"/etc/agw/secrets\" cannot be \
+          read, nor can the directory: No such file or directory. Create it, or correct the reference"
+        ]
+    );
+    let found =
+        accept(&document("url: redis://localhost\npassword: { directory: /run/secrets, key: redis }"));
+    let password = found.resources["r"].redis.password.as_ref().map(Secret::expose);
+    assert_eq!(password, Some(b"hunter2".as_slice()));
+}
+
+#[test]
+fn a_certificate_of_a_directory_is_watched_as_its_file() {
+    let snapshot = accept(&super::with_listener(
+        "address: '[::1]:1', tls: { certificates: [{ certificate: { directory: /etc/agw, key: server.pem }, \
+         key: { key: server.key, directory: /run/secrets } }] }",
+    ));
+    let pair = &snapshot.listeners[0].tls.as_ref().expect("TLS").certificates[0];
+    assert_eq!(pair.chain.file.as_deref(), Some(Path::new("/etc/agw/server.pem")));
+    assert_eq!(pair.key.file.as_deref(), Some(Path::new("/run/secrets/server.key")));
+}
+
+#[test]
+fn a_secret_that_everybody_may_read_earns_a_warning_and_a_certificate_does_not() {
+    let files = usual_files()
+        .file("/public/redis", "hunter2")
+        .file("/public/ca.pem", *PEM)
+        .file("/public/client.key", *super::KEY);
+    let text = with_resource(
+        "name: r\ntype: redis\nurl: rediss://localhost\npassword: { file: /public/redis }\ntls:\n  \
+         ca: { file: /public/ca.pem }\n  client_certificate: { file: client.pem }\n  \
+         client_key: { file: /public/client.key }\ngrants: [{ plugin: p, commands: [get], key_prefix: 'p:' }]",
+    );
+    let warnings = lines(&load_with(&text, &files).expect("it loads").warnings);
+    let expected =
+        ["resources[0].password: the file \"/public/redis\"", "resources[0].tls.client_key: the file"];
+    assert_eq!(warnings.len(), expected.len(), "{warnings:#?}");
+    for (warning, expected) in warnings.iter().zip(expected) {
+        assert!(warning.contains(expected) && warning.contains("every user of this machine"), "{warning}");
+        assert!(!warning.contains("hunter"), "{warning}");
+    }
 }
 
 #[test]

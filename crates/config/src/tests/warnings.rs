@@ -45,6 +45,65 @@ fn plaintext_that_leaves_the_machine_earns_a_warning() {
 }
 
 #[test]
+fn plaintext_to_a_database_on_another_machine_has_to_be_said_and_earns_a_warning() {
+    for (kind, scheme) in [("postgres", "postgres"), ("mysql", "mysql"), ("mysql", "mariadb")] {
+        let document = |host: &str, plaintext: bool| {
+            with_resource(&format!(
+                "name: r\ntype: {kind}\nurl: {scheme}://{host}/d\nplaintext: {plaintext}\n\
+                 grants: [{{ plugin: p, ad_hoc: true, read_only: true }}]"
+            ))
+        };
+        assert!(only(&document("10.0.0.1", true)).contains("leaves this machine in plaintext"));
+        assert!(super::problems(&document("10.0.0.1", false))[0].contains("nothing says whom to trust"));
+        assert_eq!(warnings(&document("127.0.0.1", true)), Vec::<String>::new());
+    }
+}
+
+/// A resource with grants for two plugins.
+fn with_two_plugins(resource: &str) -> String {
+    with_resource(resource)
+        .replace("plugins: [p] }]", "plugins: [p, q] }]")
+        .replace("rate-limit } }]", "rate-limit } }, { name: q, module: { builtin: rate-limit } }]")
+}
+
+#[test]
+fn a_user_that_may_write_behind_a_grant_that_may_not_earns_a_warning() {
+    let redis = |user: &str, other: &str| {
+        with_two_plugins(&format!(
+            "name: r\ntype: redis\nurl: redis://localhost\n{user}grants:\n\
+             - {{ plugin: p, commands: [get], key_prefix: 'p:', read_only: true }}\n\
+             - {{ plugin: q, commands: [get], key_prefix: 'q:', read_only: {other} }}"
+        ))
+    };
+    assert_eq!(
+        only(&redis("", "true")),
+        "resources[0].grants: the plugin \"p\" may only read, but the default user may write. \
+         Write username: NAME of a user that may only read; agw resource test says what it needs"
+    );
+    let both = "resources[0].grants: the plugin \"p\" may only read, but with a user that may write, because \"q\" does. \
+                Grant it on a resource of its own, whose user may only read";
+    assert_eq!(only(&redis("", "false")), both);
+    assert_eq!(only(&redis("username: agw\n", "false")), both);
+    assert_eq!(warnings(&redis("username: agw\n", "true")), Vec::<String>::new());
+    let embedded = redis("", "false").replace("redis://localhost", "memory://m");
+    assert_eq!(warnings(&embedded), Vec::<String>::new());
+
+    let sql = |grant: &str| {
+        with_two_plugins(&format!(
+            "name: r\ntype: postgres\nurl: postgres://localhost/d\n\
+             statements: {{ read: SELECT 1, write: DELETE FROM t }}\ngrants:\n\
+             - {{ plugin: p, statements: [read] }}\n- {{ plugin: q, {grant} }}"
+        ))
+    };
+    for writes in ["statements: [read, write]", "ad_hoc: true, read_only: false"] {
+        assert_eq!(only(&sql(writes)), both, "{writes}");
+    }
+    for reads in ["statements: [read]", "ad_hoc: true, read_only: true"] {
+        assert_eq!(warnings(&sql(reads)), Vec::<String>::new(), "{reads}");
+    }
+}
+
+#[test]
 fn what_nothing_uses_earns_a_warning() {
     let found = warnings(
         "version: 1\n\

@@ -6,18 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agw_config::{SqlHost, SqlResource, SqlServer};
+use agw_foreign::PeerTls;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
+use tokio_rustls::client::TlsStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::failure::connect_error;
 use super::wire::{Io, Seen, Wire};
 use crate::error::{BuildError, ConnectError};
 use crate::hosts::{Host, Role};
-use crate::tls::TlsSetup;
+use crate::tls::{TlsSetup, peer};
 
 /// A silent peer is asked for a sign of life this often.
 const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -102,6 +104,21 @@ impl Opener {
         })
     }
 
+    /// The same, whatever the role may do.
+    pub(crate) fn any_role(self) -> Self {
+        Opener { checks_role: false, ..self }
+    }
+
+    /// What the server shows in a handshake, on a connection of its own. `None` without TLS.
+    ///
+    /// # Cancel safety
+    /// Dropped, it closes the socket.
+    pub(crate) async fn peer_tls(&self) -> Result<Option<PeerTls>, ConnectError> {
+        let Some(tls) = &self.tls else { return Ok(None) };
+        let (socket, _) = self.socket().await?;
+        Ok(Some(peer(&encrypt(tls, socket).await?)))
+    }
+
     /// For a connection of the pipelined lane.
     pub(crate) async fn share(&self, opened: &Opened) -> Result<(), ConnectError> {
         opened.client.batch_execute(&self.shared_timeout).await.map_err(connect_error)
@@ -122,7 +139,7 @@ impl Opener {
         let _ = SockRef::from(&socket).set_tcp_keepalive(&keepalive);
         let io: Box<dyn Io> = match &self.tls {
             None => Box::new(socket),
-            Some(tls) => encrypt(tls, socket).await?,
+            Some(tls) => Box::new(encrypt(tls, socket).await?),
         };
         Ok(Wire::new(io, self.frame_max, seen))
     }
@@ -175,7 +192,7 @@ pub(crate) async fn role(client: &Client) -> Result<Role, ConnectError> {
     Ok(if recovers { Role::Replica } else { Role::Primary })
 }
 
-async fn encrypt(tls: &TlsSetup, mut socket: TcpStream) -> Result<Box<dyn Io>, ConnectError> {
+async fn encrypt(tls: &TlsSetup, mut socket: TcpStream) -> Result<TlsStream<TcpStream>, ConnectError> {
     socket.write_all(&SSL_REQUEST).await.map_err(ConnectError::Reach)?;
     // One byte and no more: what follows in plaintext must not be taken for what is said under TLS.
     let answer = socket.read_u8().await.map_err(ConnectError::Reach)?;
@@ -183,7 +200,7 @@ async fn encrypt(tls: &TlsSetup, mut socket: TcpStream) -> Result<Box<dyn Io>, C
         return Err(ConnectError::Tls(std::io::Error::other("the server does not speak TLS")));
     }
     let encrypted = tls.connector.connect(tls.server_name.clone(), socket).await;
-    Ok(Box::new(encrypted.map_err(ConnectError::Tls)?))
+    encrypted.map_err(ConnectError::Tls)
 }
 
 /// Owned by its connection: it ends when the server closes, or soon after the connection is dropped. What the server
@@ -214,7 +231,9 @@ async fn drive(
     }
 }
 
-async fn check_role(client: &Client) -> Result<(), ConnectError> {
+/// # Errors
+/// [`ConnectError::Open`] for a role that could escape a read-only grant; waiting does not help.
+pub(crate) async fn check_role(client: &Client) -> Result<(), ConnectError> {
     let row = client.query_one(ROLE, &[]).await.map_err(connect_error)?;
     let rights = [
         "a superuser",

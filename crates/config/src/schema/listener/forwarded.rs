@@ -2,12 +2,30 @@
 
 use std::net::IpAddr;
 
+use crate::field::{Field, Kind};
 use crate::problem::quoted;
 use crate::reader::{Fields, Item};
 use crate::snapshot::{ForwardedPolicy, IpNetwork};
 use crate::units::Bounds;
 
-const FIELDS: [&str; 3] = ["trusted_hops", "trusted_networks", "rfc7239"];
+pub(super) const FIELDS: &[Field] = &[
+    Field::number(
+        "trusted_hops",
+        TRUSTED_HOPS,
+        "Proxies in front of the gateway: so many last entries of `x-forwarded-for` are theirs and believed. 0 \
+         replaces what clients say about themselves",
+    ),
+    Field::new(
+        "trusted_networks",
+        Kind::List(&Kind::Text, 1, NETWORKS_MAX),
+        "Networks such as `10.0.0.0/8` in which the peer must be for `trusted_hops` to count",
+    )
+    .or("every peer, with a warning"),
+    Field::boolean(
+        "rfc7239",
+        "Whether `forwarded` (RFC 7239) is written beside `x-forwarded-for`, `-proto` and `-host`",
+    ),
+];
 
 pub(crate) const TRUSTED_HOPS: Bounds = Bounds::count(0, 0, 32);
 
@@ -16,7 +34,7 @@ const NETWORKS_MAX: usize = 100;
 
 /// `loopback`: whether only this machine reaches the listener.
 pub(super) fn lower(listener: &Fields<'_>, loopback: bool) -> ForwardedPolicy {
-    let fields = listener.group("forwarded", &FIELDS);
+    let fields = listener.group("forwarded", FIELDS);
     let trusted_hops = fields.usize("trusted_hops", TRUSTED_HOPS);
     let written = fields.optional("trusted_networks");
     let networks = written

@@ -1,5 +1,6 @@
 //! `cluster` or `clusters` of a route, and what changes on the way there.
 
+use crate::field::{Field, Kind};
 use crate::problem::quoted;
 use crate::reader::{Fields, Item};
 use crate::schema::name::{Mentions, check_reference};
@@ -9,15 +10,42 @@ use crate::snapshot::{Forward, HashKey, HostRewrite, WeightedCluster};
 use crate::units::Bounds;
 
 /// Fields of a route that mean something only here.
-pub(super) const FIELDS: [&str; 4] = ["rewrite", "retry", "hash", "upgrades"];
+pub(super) const ONLY_HERE: [&str; 4] = ["rewrite", "retry", "hash", "upgrades"];
 
-const SHARE: [&str; 2] = ["name", "weight"];
-const REWRITE: [&str; 5] = ["path", "prefix", "regex", "host", "host_from_endpoint"];
-const HASH: [&str; 5] = ["client_address", "header", "cookie", "query", "path"];
+pub(super) const SHARE: &[Field] = &[
+    Field::new("name", Kind::Name, "Name of the cluster").required(),
+    Field::number("weight", WEIGHT, "Its share is this over the sum of all, which is at least 1"),
+];
+pub(super) const REWRITE: &[Field] = &[
+    Field::text(
+        "path",
+        "The path that the upstream sees; the query stays. At most one of `path`, `prefix` and `regex`",
+    )
+    .or("the request's")
+    .within("4096 bytes"),
+    Field::text("prefix", "In place of the prefix; only with `match.prefix`")
+        .or("the request's")
+        .within("4096 bytes"),
+    Field::group("regex", rewrite::REGEX, "In place of what a regular expression matches")
+        .or("the request's"),
+    Field::text("host", "The host that the upstream sees, with or without port").or("the request's"),
+    Field::boolean(
+        "host_from_endpoint",
+        "Whether that is the endpoint's `host:port`. Not with `rewrite.host`",
+    ),
+];
+pub(super) const HASH: &[Field] = &[
+    Field::boolean("client_address", "`true`: by the client's address").one_of(),
+    Field::text("header", "By a header of this name; a request without it goes anywhere").one_of(),
+    Field::text("cookie", "By a cookie of this name; a request without it goes anywhere").one_of(),
+    Field::text("query", "By a query parameter of this name; a request without it goes anywhere").one_of(),
+    Field::boolean("path", "`true`: by the path").one_of(),
+];
+const HASH_KEYS: [&str; 5] = ["client_address", "header", "cookie", "query", "path"];
 
 pub(crate) const WEIGHT: Bounds = Bounds::count(0, 1, 1_000_000);
-const CLUSTERS_MAX: usize = 100;
-const UPGRADES_MAX: usize = 8;
+pub(super) const CLUSTERS_MAX: usize = 100;
+pub(super) const UPGRADES_MAX: usize = 8;
 
 /// Upgrades that would let a client speak past the gateway what the gateway has to see.
 const REFUSED_UPGRADES: [&str; 4] = ["h2c", "h2", "http", "tls"];
@@ -31,8 +59,8 @@ pub(super) fn lower(fields: &Fields<'_>, target: &Item<'_>, surroundings: &Surro
         cluster.map(|cluster| WeightedCluster { cluster, weight: 1 }).into_iter().collect()
     };
     let rewrite = fields.optional("rewrite").and_then(|item| {
-        let fields = item.fields(&REWRITE)?;
-        if REWRITE.iter().all(|field| fields.optional(field).is_none()) {
+        let fields = item.fields(REWRITE)?;
+        if REWRITE.iter().all(|field| fields.optional(field.name).is_none()) {
             item.problem("the rewrite changes nothing", "Write path, prefix, regex or host, or remove it");
         }
         Some((rewrite::path(&fields, surroundings.prefixed), host(&fields)))
@@ -58,7 +86,7 @@ fn shares(list: &Item<'_>, mentions: &Mentions) -> Vec<WeightedCluster> {
     let items = list.list_of("clusters", CLUSTERS_MAX, "");
     let mut shares: Vec<WeightedCluster> = Vec::new();
     for item in &items {
-        let Some(fields) = item.fields(&SHARE) else { continue };
+        let Some(fields) = item.fields(SHARE) else { continue };
         let weight = fields.u32("weight", WEIGHT);
         let Some(item) = fields.required("name", "NAME") else { continue };
         let Some(cluster) = cluster(&item, mentions) else { continue };
@@ -86,7 +114,7 @@ fn host(fields: &Fields<'_>) -> Option<HostRewrite> {
 }
 
 fn hash(item: &Item<'_>, clusters: &[WeightedCluster], mentions: &Mentions) -> Option<HashKey> {
-    let (field, key) = item.fields(&HASH)?.one_of(&HASH, "client_address: true")?;
+    let (field, key) = item.fields(HASH)?.one_of(&HASH_KEYS, "client_address: true")?;
     let consistent = |share: &WeightedCluster| mentions.consistent_clusters.contains(&share.cluster);
     if !clusters.is_empty() && !clusters.iter().any(consistent) {
         item.warning(

@@ -2,21 +2,59 @@
 
 use std::collections::HashMap;
 
+use crate::field::{Field, Kind};
 use crate::pattern::whole_pattern;
 use crate::problem::quoted;
 use crate::reader::{Fields, Item};
 use crate::schema::syntax;
 use crate::snapshot::{FieldMatch, HostMatch, PathMatch, RouteMatch, ValueMatch};
 
-const FIELDS: [&str; 7] = ["hosts", "prefix", "path", "regex", "methods", "headers", "query"];
-const CONDITION: [&str; 5] = ["name", "exact", "prefix", "regex", "present"];
+pub(super) const FIELDS: &[Field] = &[
+    Field::new(
+        "hosts",
+        Kind::List(&Kind::Text, 1, HOSTS_MAX),
+        "Host names without scheme and port, in any case. `\"*.example.com\"` is one label or more before \
+         `.example.com`, and not `example.com` itself",
+    )
+    .or("every host"),
+    Field::text("prefix", "Beginning of the path, byte by byte: `/a` matches `/ab`")
+        .one_of()
+        .within("4096 bytes"),
+    Field::text("path", "The whole path, without query").one_of().within("4096 bytes"),
+    Field::text("regex", "A regular expression that matches the whole path, without query")
+        .one_of()
+        .within("4096 bytes"),
+    Field::new(
+        "methods",
+        Kind::List(&Kind::Text, 1, CONDITIONS_MAX),
+        "Methods in upper case; `GET` does not cover `HEAD`",
+    )
+    .or("every method"),
+    Field::new(
+        "headers",
+        Kind::List(&Kind::Group(CONDITION), 1, CONDITIONS_MAX),
+        "Conditions on headers, whose names are in any case. Several values of one header are joined by `, `",
+    ),
+    Field::new(
+        "query",
+        Kind::List(&Kind::Group(CONDITION), 1, CONDITIONS_MAX),
+        "Conditions on query parameters, decoded; of one that is there twice the first counts",
+    ),
+];
+const CONDITION: &[Field] = &[
+    Field::text("name", "Name of the header or parameter").required().within("4096 bytes"),
+    Field::new("exact", Kind::AnyText, "The value").one_of().within("4096 bytes"),
+    Field::text("prefix", "Its beginning").one_of().within("4096 bytes"),
+    Field::text("regex", "A regular expression that matches all of it").one_of().within("4096 bytes"),
+    Field::boolean("present", "`true`: there, with whatever value. `false`: not there").one_of(),
+];
 
 const HOSTS_MAX: usize = 10_000;
 /// Conditions are gone through one by one for each request.
 const CONDITIONS_MAX: usize = 32;
 
 pub(super) fn lower(item: &Item<'_>, matches: &mut Matches) -> Option<RouteMatch> {
-    let fields = item.fields(&FIELDS)?;
+    let fields = item.fields(FIELDS)?;
     let hosts = hosts(&fields);
     let path = path(&fields);
     let methods = methods(&fields);
@@ -85,7 +123,7 @@ fn conditions(
     let Some(list) = fields.optional(field) else { return Vec::new() };
     let items = list.list_of("conditions", CONDITIONS_MAX, ", or remove the field");
     let condition = |item: &Item<'_>| {
-        let fields = item.fields(&CONDITION)?;
+        let fields = item.fields(CONDITION)?;
         let name = fields.required("name", "NAME").and_then(|item| {
             let text = syntax::bounded(&item)?;
             Some(name(&item, &text))

@@ -1,5 +1,6 @@
 //! `redirect` and `respond` of a route: answers that the gateway gives itself.
 
+use crate::field::{Field, Kind};
 use crate::problem::quoted;
 use crate::reader::{Fields, Item};
 use crate::schema::route::rewrite;
@@ -8,10 +9,37 @@ use crate::snapshot::{DirectResponse, Redirect};
 use crate::tree::Value;
 use crate::units::Bounds;
 
-const REDIRECT: [&str; 8] = ["status", "scheme", "host", "port", "path", "prefix", "regex", "strip_query"];
-const RESPOND: [&str; 3] = ["status", "headers", "body"];
+pub(super) const REDIRECT: &[Field] = &[
+    Field::new("status", Kind::Integers(REDIRECT_STATUSES), "Status of the redirect").or("302"),
+    Field::choice(
+        "scheme",
+        &["http", "https"],
+        "The new scheme. A redirect changes at least one of scheme, host, port and path",
+    )
+    .or("the request's"),
+    Field::text("host", "Host name without port").or("the request's"),
+    Field::number("port", PORT, "Port").or(
+        "the new scheme's own with `redirect.host`, or if the request's was its scheme's own; else the request's",
+    ),
+    Field::text("path", "Another path, in the forms of `rewrite`").or("the request's").within("4096 bytes"),
+    Field::text("prefix", "In place of the prefix; only with `match.prefix`")
+        .or("the request's")
+        .within("4096 bytes"),
+    Field::group("regex", rewrite::REGEX, "In place of what a regular expression matches").or("the request's"),
+    Field::boolean("strip_query", "Whether the query is dropped"),
+];
+pub(super) const RESPOND: &[Field] = &[
+    Field::number("status", RESPOND_STATUS, "Status of the response"),
+    Field::new(
+        "headers",
+        Kind::Map(&Kind::AnyText),
+        "Its headers, as a mapping; none that says where a message ends",
+    )
+    .within("at most 50"),
+    Field::new("body", Kind::AnyText, "Its body").or("empty").within("64KiB"),
+];
 
-const REDIRECT_STATUSES: [u16; 5] = [301, 302, 303, 307, 308];
+const REDIRECT_STATUSES: &[u16] = &[301, 302, 303, 307, 308];
 /// No cache keeps it, and a wrong one is gone with its configuration.
 const REDIRECT_STATUS: u16 = 302;
 const PORT: Bounds = Bounds::count(1, 443, 65_535);
@@ -34,7 +62,7 @@ const FRAMING: [&str; 8] = [
 
 /// `prefixed`: whether the route matches by prefix.
 pub(super) fn redirect(item: &Item<'_>, prefixed: bool) -> Option<Redirect> {
-    let fields = item.fields(&REDIRECT)?;
+    let fields = item.fields(REDIRECT)?;
     let schemes = [("http", "http"), ("https", "https")];
     let host = fields
         .optional("host")
@@ -58,16 +86,15 @@ pub(super) fn redirect(item: &Item<'_>, prefixed: bool) -> Option<Redirect> {
 
 fn redirect_status(fields: &Fields<'_>) -> u16 {
     let Some(item) = fields.optional("status") else { return REDIRECT_STATUS };
-    let known =
-        REDIRECT_STATUSES.into_iter().find(|status| item.node.value == Value::Integer((*status).into()));
-    known.unwrap_or_else(|| {
+    let known = REDIRECT_STATUSES.iter().find(|status| item.node.value == Value::Integer((**status).into()));
+    known.copied().unwrap_or_else(|| {
         item.problem("this is not the status of a redirect", "Write 301, 302, 303, 307 or 308");
         REDIRECT_STATUS
     })
 }
 
 pub(super) fn respond(item: &Item<'_>) -> Option<DirectResponse> {
-    let fields = item.fields(&RESPOND)?;
+    let fields = item.fields(RESPOND)?;
     let status = u16::try_from(fields.u64("status", RESPOND_STATUS)).unwrap_or(u16::MAX);
     let headers = fields.optional("headers").map(|item| headers(&item)).unwrap_or_default();
     let body = fields.optional("body");

@@ -2,13 +2,48 @@
 
 use std::time::Duration;
 
+use crate::field::{ANY, Field, Kind};
 use crate::reader::{Fields, Item};
 use crate::snapshot::RetryPolicy;
 use crate::units::{Bounds, HOUR, KIB, MIB, MINUTE, MS};
 
-const FIELDS: [&str; 7] =
-    ["retries", "on", "statuses", "per_try_timeout", "backoff", "unsafe_methods", "body"];
-const BACKOFF: [&str; 2] = ["base", "max"];
+pub(super) const FIELDS: &[Field] = &[
+    Field::number("retries", RETRIES, "Tries after the first"),
+    Field::new(
+        "on",
+        Kind::List(&Kind::Choice(&["reset", "timeout"]), 0, ANY),
+        "Causes of a retry: `reset`, the connection broke before a response's head; `timeout`, `per_try_timeout` \
+         has passed",
+    )
+    .or("`[reset]`")
+    .within("`reset`, `timeout`"),
+    Field::new("statuses", Kind::List(&Kind::Number(STATUS), 0, ANY), "Statuses that are causes, too")
+        .within("400 to 599 each"),
+    Field::number("per_try_timeout", PER_TRY_TIMEOUT, "For one try, up to the response's head")
+        .or("the route's `timeout`"),
+    Field::group("backoff", BACKOFF, "How long to wait before the next try"),
+    Field::boolean(
+        "unsafe_methods",
+        "Also methods other than GET, HEAD, OPTIONS, TRACE, PUT and DELETE",
+    ),
+    Field::number(
+        "body",
+        BODY,
+        "Size of a request body that is kept for another try; a longer one is tried once",
+    ),
+];
+const BACKOFF: &[Field] = &[
+    Field::number(
+        "base",
+        BACKOFF_BASE,
+        "Mean of the first wait; it doubles with each try, and each wait is a random share of it",
+    ),
+    Field::number(
+        "max",
+        BACKOFF_MAX,
+        "The doubling ends here; not less than `base`, and `base` if that is more than the default",
+    ),
+];
 
 pub(crate) const RETRIES: Bounds = Bounds::count(0, 1, 10);
 pub(crate) const BACKOFF_BASE: Bounds = Bounds::time(MS, 25 * MS, MINUTE);
@@ -21,7 +56,7 @@ const STATUS: Bounds = Bounds::count(400, 503, 599);
 
 /// `timeout` is the route's.
 pub(super) fn lower(item: &Item<'_>, timeout: Duration) -> Option<RetryPolicy> {
-    let fields = item.fields(&FIELDS)?;
+    let fields = item.fields(FIELDS)?;
     let (on_reset, on_timeout) = causes(&fields);
     let per_try_timeout = per_try_timeout(&fields, timeout, on_timeout);
     let (backoff, backoff_max) = backoff(&fields);
@@ -81,7 +116,7 @@ fn per_try_timeout(fields: &Fields<'_>, timeout: Duration, on_timeout: bool) -> 
 }
 
 fn backoff(fields: &Fields<'_>) -> (Duration, Duration) {
-    let backoff = fields.group("backoff", &BACKOFF);
+    let backoff = fields.group("backoff", BACKOFF);
     let base = backoff.u64("base", BACKOFF_BASE);
     let max = backoff.u64("max", BACKOFF_MAX.or(base.max(BACKOFF_MAX.default)));
     if max < base {

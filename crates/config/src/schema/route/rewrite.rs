@@ -2,6 +2,7 @@
 
 use regex::bytes::Regex;
 
+use crate::field::{Field, Kind};
 use crate::pattern::search_pattern;
 use crate::problem::quoted;
 use crate::reader::{Fields, Item};
@@ -9,7 +10,16 @@ use crate::schema::syntax;
 use crate::snapshot::PathRewrite;
 
 const KINDS: [&str; 3] = ["path", "prefix", "regex"];
-const REGEX: [&str; 2] = ["pattern", "substitution"];
+pub(super) const REGEX: &[Field] = &[
+    Field::text("pattern", "A regular expression; each match is replaced").required().within("4096 bytes"),
+    Field::new(
+        "substitution",
+        Kind::AnyText,
+        "What stands there instead, with `$1`, `${1}` or `${name}` for groups and `$$` for a dollar sign",
+    )
+    .required()
+    .within("4096 bytes"),
+];
 
 /// `prefixed`: whether the route matches by prefix.
 pub(super) fn path(fields: &Fields<'_>, prefixed: bool) -> Option<PathRewrite> {
@@ -32,7 +42,7 @@ pub(super) fn path(fields: &Fields<'_>, prefixed: bool) -> Option<PathRewrite> {
 }
 
 fn regex(item: &Item<'_>) -> Option<PathRewrite> {
-    let fields = item.fields(&REGEX)?;
+    let fields = item.fields(REGEX)?;
     let pattern = fields.required("pattern", "'^/v1/'").and_then(|item| syntax::regex(&item, search_pattern));
     let substitution = fields.required("substitution", "/").and_then(|item| {
         let text = syntax::bounded_or_empty(&item)?;

@@ -3,16 +3,20 @@
 use std::path::PathBuf;
 
 use super::SqlType;
+use crate::field::Field;
 use crate::problem::{quoted, quoted_path};
 use crate::reader::{Fields, Item};
 use crate::schema::{address, secret, tls};
 use crate::secret::Secret;
 use crate::snapshot::{SqlEndpoint, SqlHost, SqlServer, SqlServerEngine, SqlTarget, Sqlite};
 
-const SCHEMA: [&str; 2] = ["file", "source"];
+pub(super) const SCHEMA: &[Field] = &[
+    Field::text("file", "Path of the SQL").one_of().within("1 MiB"),
+    Field::text("source", "The SQL itself").one_of().within("1 MiB"),
+];
 const SCHEMA_BYTES_MAX: usize = 1024 * 1024;
 const DATABASE_BYTES_MAX: usize = 63;
-const ENDPOINTS_MAX: usize = 16;
+pub(super) const ENDPOINTS_MAX: usize = 16;
 const TARGETS: [(&str, SqlTarget); 4] = [
     ("any", SqlTarget::Any),
     ("primary", SqlTarget::Primary),
@@ -70,7 +74,7 @@ fn sqlite_path(item: &Item<'_>) -> Option<Option<PathBuf>> {
 }
 
 fn schema(item: &Item<'_>) -> Option<String> {
-    let (field, item) = item.fields(&SCHEMA)?.one_of(&SCHEMA, "{ file: schema.sql }")?;
+    let (field, item) = item.fields(SCHEMA)?.one_of(&["file", "source"], "{ file: schema.sql }")?;
     let text = item.text()?;
     let source = if field == "source" { text.to_owned() } else { item.text_file(text, "statements of SQL")? };
     if source.len() > SCHEMA_BYTES_MAX || source.contains('\0') {

@@ -2,14 +2,29 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::field::{ANY, Field, Kind};
 use crate::problem::quoted;
 use crate::reader::{Fields, Item};
-use crate::schema::grant::{plugin, unique_texts};
+use crate::schema::grant::{PLUGIN, plugin, unique_texts};
 use crate::schema::name::{Mentions, check_reference};
 use crate::snapshot::{SqlGrant, SqlLimits, SqlStatement};
 use crate::units::Bounds;
 
-const FIELDS: [&str; 7] = ["plugin", "statements", "ad_hoc", "read_only", "share", "rows", "response"];
+pub(super) const FIELDS: &[Field] = &[
+    PLUGIN,
+    Field::new("statements", Kind::List(&Kind::Name, 0, ANY), "Names of statements of this resource"),
+    Field::boolean("ad_hoc", "Any statement that passes the [rules](#rules-for-statements)"),
+    Field::boolean("read_only", "Nothing may be written: neither by named statements nor by others")
+        .or("`false`, with a warning beside `ad_hoc`"),
+    Field::number(
+        "share",
+        SHARE,
+        "Per cent of `pool.max` that the plugin may use at once; one connection at least",
+    ),
+    Field::number("rows", super::ROWS, "As `limits.rows`, never more than that").or("`limits.rows`"),
+    Field::number("response", super::RESPONSE, "As `limits.response`, never more than that")
+        .or("`limits.response`"),
+];
 
 pub(crate) const SHARE: Bounds = Bounds::count(1, 100, 100);
 
@@ -20,7 +35,7 @@ pub(super) fn lower(
     limits: &SqlLimits,
     mentions: &Mentions,
 ) -> Option<(String, SqlGrant)> {
-    let fields = item.fields(&FIELDS)?;
+    let fields = item.fields(FIELDS)?;
     let plugin = plugin(&fields, mentions);
     let read_only = fields.boolean("read_only", false);
     let ad_hoc = fields.boolean("ad_hoc", false);

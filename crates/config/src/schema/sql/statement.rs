@@ -2,14 +2,59 @@
 
 use agw_sql_statements::{Kind, check};
 
+use crate::field::Field;
 use crate::reader::{Fields, Item};
 use crate::schema::sql::SqlType;
 use crate::snapshot::{SqlCache, SqlStatement};
 use crate::tree::Value;
 use crate::units::{Bounds, GIB, HOUR, KIB, MIB, MS, SECOND};
 
-const FIELDS: [&str; 4] = ["text", "read_only", "pipelined", "cache"];
-const CACHE: [&str; 5] = ["ttl", "negative_ttl", "stale_while_revalidate", "entries_max", "bytes_max"];
+pub(super) const FIELDS: &[Field] = &[
+    Field::text(
+        "text",
+        "One statement, with the server's own placeholders: `$1` (Postgres), `?` (MySQL, SQLite), `?1` (SQLite)",
+    )
+    .required()
+    .within("64 KiB"),
+    Field::boolean(
+        "read_only",
+        "It runs where nothing can be written. `false` for a `SELECT` whose functions write",
+    )
+    .or("whether it reads by its words"),
+    Field::boolean(
+        "pipelined",
+        "Postgres, for statements that read and are always quick: their calls share connections and follow each \
+         other without waiting. See below",
+    ),
+    Field::group(
+        "cache",
+        CACHE,
+        "Results are [kept for a while](#kept-results); `{}` for the values below. Only for a statement that is \
+         `read_only`",
+    )
+    .or("no cache"),
+];
+const CACHE: &[Field] = &[
+    Field::number("ttl", CACHE_TTL, "A result is given again for so long"),
+    Field::number(
+        "negative_ttl",
+        CACHE_NEGATIVE_TTL,
+        "One without rows for so long, and no longer than `ttl` unless the document says so; `0s` to keep none",
+    ),
+    Field::number(
+        "stale_while_revalidate",
+        CACHE_STALE,
+        "For so long after its time a result is still given, at once, while one call in the background fetches a \
+         new one",
+    ),
+    Field::number("entries_max", CACHE_ENTRIES, "Results of one grant"),
+    Field::number(
+        "bytes_max",
+        CACHE_BYTES,
+        "Size of all results of one grant, with their parameters and 256 bytes for each; one that is larger by \
+         itself is not kept",
+    ),
+];
 
 pub(crate) const CACHE_TTL: Bounds = Bounds::time(MS, 10 * SECOND, 24 * HOUR);
 pub(crate) const CACHE_NEGATIVE_TTL: Bounds = Bounds::time(0, SECOND, 24 * HOUR);
@@ -26,7 +71,7 @@ pub(super) fn lower(item: &Item<'_>, sql_type: SqlType) -> SqlStatement {
         return SqlStatement { text, read_only: reads(kind), pipelined: false, cache: None };
     }
     let nothing = SqlStatement { text: String::new(), read_only: true, pipelined: false, cache: None };
-    let Some(fields) = item.fields(&FIELDS) else { return nothing };
+    let Some(fields) = item.fields(FIELDS) else { return nothing };
     let (text, kind) = match fields.required("text", "SELECT ...") {
         Some(item) => text(&item, sql_type),
         None => (String::new(), None),
@@ -89,7 +134,7 @@ fn cache(fields: &Fields<'_>, read_only: bool) -> Option<SqlCache> {
     if !read_only {
         item.problem("the statement writes, and a result that is kept would hide that", "Remove the field");
     }
-    let cache = fields.group("cache", &CACHE);
+    let cache = fields.group("cache", CACHE);
     let ttl = cache.duration("ttl", CACHE_TTL);
     let negative_ttl = cache.duration("negative_ttl", CACHE_NEGATIVE_TTL);
     let said = cache.optional("negative_ttl").is_some();
