@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use agw_config::{self as config, Plugin, Snapshot, SqlEndpoint, SqlServerEngine};
 use agw_foreign::{
-    Access, AccessBuilder, BreakerState, GrantedResource, Resource, ResourcePolicy, ResourceStatus,
+    Access, AccessBuilder, BreakerState, GrantBounds, GrantedResource, Resource, ResourcePolicy,
+    ResourceStatus,
 };
 use agw_foreign_redis::RedisBackend;
 use agw_foreign_sql::{SqlBackend, SqlRuntime};
@@ -92,7 +93,9 @@ impl Resources {
                 Backend::Sql(backend) => (AGW_SQL, sql_grant(snapshot, name, backend, plugin, metrics)),
             };
             anyhow::Ok(match granted {
-                Some(granted) => access.grant(function, attached.gate.clone(), granted),
+                Some((granted, bounds)) => {
+                    access.grant_within(function, attached.gate.clone(), granted, bounds)
+                }
                 None => access,
             })
         };
@@ -142,14 +145,14 @@ fn redis_grant(
     name: &str,
     backend: &Arc<RedisBackend>,
     plugin: &Plugin,
-) -> Result<Option<Arc<dyn GrantedResource>>> {
+) -> Result<Option<(Arc<dyn GrantedResource>, GrantBounds)>> {
     let grants = snapshot.resources.get(name).map(|resource| &resource.grants);
     let Some(grant) = grants.and_then(|grants| grants.get(&plugin.name)) else { return Ok(None) };
     let granted = backend.grant(grant).map_err(|errors| {
         let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
         anyhow!("grant of resource {name:?} to plugin {:?}: {}", plugin.name, errors.join("; "))
     })?;
-    Ok(Some(granted))
+    Ok(Some((granted, GrantBounds { share_percent: grant.share_percent })))
 }
 
 fn sql_grant(
@@ -158,9 +161,10 @@ fn sql_grant(
     backend: &Arc<SqlBackend>,
     plugin: &Plugin,
     metrics: &Metrics,
-) -> Option<Arc<dyn GrantedResource>> {
-    let resource = snapshot.sql_resources.get(name)?;
-    Some(backend.grant(&plugin.name, resource.grants.get(&plugin.name)?, metrics))
+) -> Option<(Arc<dyn GrantedResource>, GrantBounds)> {
+    let grant = snapshot.sql_resources.get(name)?.grants.get(&plugin.name)?;
+    let granted = backend.grant(&plugin.name, grant, metrics);
+    Some((granted, GrantBounds { share_percent: grant.share_percent }))
 }
 
 fn sql_kind(endpoint: &SqlEndpoint) -> &'static str {

@@ -219,7 +219,7 @@ pub struct ResourceLimits {
     pub batch_max: usize,
     /// Calls under way at once, over all workers.
     pub in_flight_max: usize,
-    /// Calls that may wait for a place; more are `overloaded`.
+    /// Calls of each plugin that may wait for a place; more are `overloaded`.
     pub waiters_max: usize,
 }
 
@@ -245,6 +245,8 @@ pub struct Grant {
     pub scripts: Vec<String>,
     /// Bytes of a key, prefix not counted.
     pub key_bytes_max: usize,
+    /// Of the resource's calls under way, those that may be the plugin's: a percentage, and one at least.
+    pub share_percent: u32,
 }
 
 /// Which commands a grant covers.

@@ -140,6 +140,7 @@ fn access(port: u16) -> Arc<Access> {
         read_only: false,
         scripts: Vec::new(),
         key_bytes_max: 1024,
+        share_percent: 100,
     };
     let policy = ResourcePolicy {
         in_flight_max: limits.in_flight_max,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agw_config::{SqlEndpoint, SqlGrant, SqlResource, SqlServerEngine, SqlStatement};
-use agw_foreign::{GrantedResource, ResourceStatus};
+use agw_foreign::{GrantedResource, Queue, ResourceStatus};
 use agw_sql_statements::{Dialect, check};
 use agw_telemetry::{Gauge, Metrics, PoolLabels};
 use parking_lot::Mutex;
@@ -150,8 +150,8 @@ impl SqlBackend {
         };
         let cursors = Arc::new(Cursors::default());
         self.cursors.lock().push(Arc::clone(&cursors));
-        let lines =
-            Lines { own: self.pool.queue.line(share), shared: self.pool.lane.line(grant.share_percent) };
+        let line = |queue: &Queue| queue.line(plugin, grant.share_percent, usize::MAX);
+        let lines = Lines { own: line(&self.pool.queue), shared: line(&self.pool.lane.queue) };
         let pool = Arc::clone(&self.pool);
         let caches = self.caches(plugin, grant, share, metrics);
         let call_timeout = limits.call_timeout;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agw_foreign::{ContextKey, Reply};
+use agw_foreign::{ContextKey, LineId, Reply};
 use agw_wire::sql::ReplyWriter;
 use agw_wire::{CallError, Retry};
 use tokio::sync::oneshot;
@@ -14,7 +14,6 @@ use crate::cursors::{Cursors, InUse};
 use crate::engine::{Failure, Page, Ran, Work};
 use crate::error::{cancelled, closed, timeout_io};
 use crate::pool::{Lease, Pool};
-use crate::queue::LineId;
 
 /// A statement that was told to stop has this long; then its connection is thrown away.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);

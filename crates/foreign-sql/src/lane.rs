@@ -11,16 +11,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agw_foreign::Reply;
+use agw_foreign::{LineId, Place, Queue, Reply};
 use agw_wire::{CallError, Retry};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use crate::engine::{BoxFuture, Ran, SharedConnection, Work};
-use crate::error::{ConnectError, closed, timeout_connect, timeout_io, timeout_queue};
-use crate::pool::{Counted, Pool};
-use crate::queue::{LineId, Place, Queue};
+use crate::error::{ConnectError, closed, timeout_connect, timeout_io};
+use crate::pool::{self, Counted, Pool};
 
 /// Calls under way on one connection; more wait.
 const DEPTH: usize = 32;
@@ -55,7 +54,7 @@ struct Running {
     statement: Option<BoxFuture<'static, Result<Ran, CallError>>>,
     connection: Arc<dyn SharedConnection>,
     pool: Arc<Pool>,
-    place: Option<Place>,
+    place: Option<Place<Arc<Queue>>>,
 }
 
 /// Leaves the slot idle when its keeper ends, however it ends, so that the next call starts another.
@@ -69,12 +68,7 @@ struct Keeper {
 impl Lane {
     pub(crate) fn new(connections: usize) -> Self {
         let slots = (0..connections).map(|_| Slot(watch::Sender::new(State::Idle))).collect();
-        Lane { slots, queue: Queue::new(connections * DEPTH) }
-    }
-
-    /// A line for another plugin, which may have this percentage of the places at once.
-    pub(crate) fn line(&self, share_percent: u32) -> LineId {
-        self.queue.line((self.slots.len() * DEPTH * share_percent as usize).div_ceil(100))
+        Lane { slots, queue: Arc::new(Queue::new(connections * DEPTH)) }
     }
 
     /// Connections that are up.
@@ -101,7 +95,7 @@ impl Pool {
         deadline: Instant,
     ) -> Result<Reply, CallError> {
         let until = deadline.min(Instant::now() + self.policy.acquire_timeout);
-        let place = timeout_at(until, self.lane.queue.acquire(line)).await.map_err(|_| timeout_queue())?;
+        let place = pool::place(&self.lane.queue, line, until).await?;
         let connection = self.shared_connection(worker, deadline).await?;
         let mut running = Running {
             statement: Some(Arc::clone(&connection).run(work)),

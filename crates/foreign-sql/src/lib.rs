@@ -15,7 +15,6 @@ mod output;
 mod plan;
 mod pool;
 mod postgres;
-mod queue;
 mod runtime;
 mod sqlite;
 mod tls;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agw_config::SqlPool;
-use agw_foreign::ResourceStatus;
+use agw_foreign::{LineId, Place, Queue, ResourceStatus};
 use agw_telemetry::Gauge;
 use agw_wire::{CallError, Retry};
 use parking_lot::Mutex;
@@ -16,7 +16,6 @@ use tokio_util::task::TaskTracker;
 use crate::engine::{Connection, Engine, SharedConnection};
 use crate::error::{ConnectError, cancelled, closed, timeout_connect, timeout_queue};
 use crate::lane::Lane;
-use crate::queue::{LineId, Place, Queue};
 
 /// How often idle connections are looked at.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -65,7 +64,7 @@ pub(crate) struct Lease {
     open: Open,
     pool: Arc<Pool>,
     _leased: Counted,
-    _place: Place,
+    _place: Place<Arc<Queue>>,
 }
 
 /// Counts a connection in a gauge while it lives.
@@ -85,7 +84,7 @@ impl Pool {
         Arc::new(Pool {
             resource: resource.to_owned(),
             engine,
-            queue: Queue::new(policy.max),
+            queue: Arc::new(Queue::new(policy.max)),
             lane: Lane::new(policy.pipelined),
             policy,
             stall_timeout,
@@ -119,7 +118,7 @@ impl Pool {
         let acquiring = async {
             let began = Instant::now();
             let until = deadline.min(began + self.policy.acquire_timeout);
-            let place = timeout_at(until, self.queue.acquire(line)).await.map_err(|_| timeout_queue())?;
+            let place = place(&self.queue, line, until).await?;
             match self.take_idle() {
                 Some(open) => Ok(self.lease(open, place)),
                 None => self.connect(place, began, deadline).await,
@@ -133,7 +132,7 @@ impl Pool {
         }
     }
 
-    fn lease(self: &Arc<Self>, open: Open, place: Place) -> Lease {
+    fn lease(self: &Arc<Self>, open: Open, place: Place<Arc<Queue>>) -> Lease {
         let leased = Counted::new(&self.gauges.leased);
         Lease { open, pool: Arc::clone(self), _leased: leased, _place: place }
     }
@@ -152,7 +151,7 @@ impl Pool {
     /// For a call that has waited since `began`.
     async fn connect(
         self: &Arc<Self>,
-        place: Place,
+        place: Place<Arc<Queue>>,
         began: Instant,
         deadline: Instant,
     ) -> Result<Lease, CallError> {
@@ -268,6 +267,22 @@ impl Pool {
             idle: self.idle.lock().len(),
             last_error: self.last_error.lock().map(str::to_owned),
         }
+    }
+}
+
+/// A place by `until`.
+///
+/// # Errors
+/// `timeout_queue`. The lines have no bound of their own: a call that waits holds a place of the resource's gate
+/// (`in_flight`), which has one, or is one of the few that renew kept results.
+pub(crate) async fn place(
+    queue: &Arc<Queue>,
+    line: LineId,
+    until: Instant,
+) -> Result<Place<Arc<Queue>>, CallError> {
+    match timeout_at(until, Place::take(Arc::clone(queue), line)).await {
+        Ok(Ok(place)) => Ok(place),
+        Ok(Err(_)) | Err(_) => Err(timeout_queue()),
     }
 }
 

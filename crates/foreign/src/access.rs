@@ -8,11 +8,10 @@ use std::sync::Arc;
 
 use agw_telemetry::Metrics;
 use agw_wire::{CallError, Code, DecodeError, Request, Response, Style};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::backend::{CallSite, ContextKey, GrantedResource, Reply};
-use crate::call::{Call, Grant, PluginGate};
+use crate::call::{Call, Grant, GrantBounds, PluginGate, UnderWay};
 use crate::resource::{Resource, timed_out_in_queue};
 
 /// A call on its way; it gives the bytes of its `Response`. It never blocks and ends by the call's deadline.
@@ -69,7 +68,7 @@ impl Access {
     /// Starts with no function at all. `foreign_calls_max` bounds the plugin's calls under way, over all workers;
     /// more are `overloaded`.
     pub fn builder(plugin: &str, foreign_calls_max: usize, metrics: Arc<Metrics>) -> AccessBuilder {
-        let calls = Semaphore::new(foreign_calls_max.min(Semaphore::MAX_PERMITS));
+        let calls = UnderWay::new(foreign_calls_max);
         let gate = Arc::new(PluginGate { plugin: plugin.to_owned(), calls, metrics });
         AccessBuilder(Access { gate, functions: BTreeMap::new() })
     }
@@ -197,16 +196,23 @@ impl AccessBuilder {
         self
     }
 
-    /// Grants a resource under its name. A second grant of the same name replaces the first.
-    pub fn grant(
+    /// Grants a resource under its name, all of it. A second grant of the same name replaces the first.
+    pub fn grant(self, function: &str, resource: Arc<Resource>, granted: Arc<dyn GrantedResource>) -> Self {
+        self.grant_within(function, resource, granted, GrantBounds::default())
+    }
+
+    /// The same within these bounds.
+    pub fn grant_within(
         mut self,
         function: &str,
         resource: Arc<Resource>,
         granted: Arc<dyn GrantedResource>,
+        bounds: GrantBounds,
     ) -> Self {
         let name = resource.name().to_owned();
+        let grant = Grant::new(&self.0.gate.plugin, resource, granted, bounds);
         let grants = self.0.functions.entry(function.to_owned()).or_default();
-        grants.insert(name, Arc::new(Grant::new(resource, granted)));
+        grants.insert(name, Arc::new(grant));
         self
     }
 

@@ -1,28 +1,47 @@
 //! One call on its way: the breaker, the bounds, the backend, the metrics, the answer's bytes.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use agw_telemetry::{Histogram, Metrics, OperationLabels};
 use agw_wire::{CallError, Code, Response};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::{BackendFuture, GrantedResource, Reply};
 use crate::breaker::{self, BreakerState};
+use crate::queue::LineId;
 use crate::resource::{Resource, overloaded, timed_out_in_queue};
+
+/// What one plugin may have of one resource.
+#[derive(Clone, Copy, Debug)]
+pub struct GrantBounds {
+    /// Of the resource's places for calls under way: at most so many per cent at once, and one at least. While calls of
+    /// several plugins wait, each gets places in proportion to its share. From 1 to 100.
+    pub share_percent: u32,
+}
 
 /// A plugin's bound over all its calls.
 pub(crate) struct PluginGate {
     pub(crate) plugin: String,
-    pub(crate) calls: Semaphore,
+    pub(crate) calls: UnderWay,
     pub(crate) metrics: Arc<Metrics>,
 }
+
+/// Counts calls under way, up to a bound.
+pub(crate) struct UnderWay {
+    count: AtomicUsize,
+    max: usize,
+}
+
+/// A call that counts while this lives.
+struct Counted<'a>(&'a UnderWay);
 
 /// One resource as one plugin may use it, with the handles of its metrics.
 pub(crate) struct Grant {
     pub(crate) resource: Arc<Resource>,
     pub(crate) granted: Arc<dyn GrantedResource>,
+    line: LineId,
     /// By outcome: 0 is `ok`, the others are at their code's number. Made at first use, so that `/metrics` does
     /// not show fourteen empty histograms for every grant.
     seconds: [OnceLock<Histogram>; Code::ALL.len() + 1],
@@ -38,11 +57,51 @@ pub(crate) struct Call {
     pub(crate) deadline: Instant,
 }
 
+// === impl GrantBounds ===
+
+impl Default for GrantBounds {
+    /// All of it.
+    fn default() -> Self {
+        GrantBounds { share_percent: 100 }
+    }
+}
+
+// === impl UnderWay ===
+
+impl UnderWay {
+    pub(crate) fn new(max: usize) -> Self {
+        UnderWay { count: AtomicUsize::new(0), max }
+    }
+
+    fn enter(&self) -> Option<Counted<'_>> {
+        let enter = |count| if count < self.max { Some(count + 1) } else { None };
+        self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter).ok()?;
+        Some(Counted(self))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 // === impl Grant ===
 
 impl Grant {
-    pub(crate) fn new(resource: Arc<Resource>, granted: Arc<dyn GrantedResource>) -> Self {
-        Grant { resource, granted, seconds: Default::default() }
+    pub(crate) fn new(
+        plugin: &str,
+        resource: Arc<Resource>,
+        granted: Arc<dyn GrantedResource>,
+        bounds: GrantBounds,
+    ) -> Self {
+        let line = resource.line(plugin, bounds.share_percent);
+        Grant { resource, granted, line, seconds: Default::default() }
     }
 
     /// Records the end of a call that began at `started`, and gives the bytes of its [`Response`].
@@ -98,17 +157,18 @@ impl Call {
         }
         let ticket = resource.breaker.admit()?;
         // The plugin's bound before the resource's, so that a place that many compete for is never held in vain.
-        let _own = self.gate.calls.try_acquire().map_err(|_| {
-            overloaded("this plugin has as many calls under way as it may have (foreign_calls_max)")
+        let _own = self.gate.calls.enter().ok_or_else(|| {
+            overloaded("this plugin has as many calls under way as it may have (limits.foreign_calls)")
         })?;
         let mut begun = self.started;
-        let _place = match resource.try_place()? {
+        let line = self.grant.line;
+        let _place = match resource.try_place(line) {
             Some(place) => {
                 resource.pool_wait_seconds.observe(0.0);
                 place
             }
             None => {
-                let place = resource.wait_for_place(self.deadline, &self.cancel).await;
+                let place = resource.wait_for_place(line, self.deadline, &self.cancel).await;
                 begun = Instant::now();
                 resource.pool_wait_seconds.observe((begun - self.started).as_secs_f64());
                 let place = place?;

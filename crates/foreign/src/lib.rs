@@ -5,13 +5,16 @@ mod backend;
 mod breaker;
 mod call;
 mod call_table;
+mod queue;
 mod resource;
 
 pub use access::{Access, AccessBuilder, CallFuture, Dispatch};
 pub use agw_wire::{CallError, Code, DecodeError, Retry, Style};
 pub use backend::{BackendFuture, CallSite, ContextKey, GrantedResource, Reply, ReplyBody, ResourceStatus};
 pub use breaker::{BreakerState, TELLING_TIMEOUT};
+pub use call::GrantBounds;
 pub use call_table::{CallTable, TableFull};
+pub use queue::{LineId, Place, Queue, QueueFull};
 pub use resource::{Resource, ResourcePolicy};
 
 #[cfg(test)]

@@ -2,24 +2,23 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use agw_telemetry::{Counter, Histogram, Metrics, RejectLabels, ResourceLabels};
 use agw_wire::{CallError, Code, Retry};
-use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::breaker::{Breaker, BreakerState};
 use crate::call::cancelled;
+use crate::queue::{LineId, Place, Queue};
 
 /// Bounds on the calls of one resource.
 #[derive(Clone, Copy, Debug)]
 pub struct ResourcePolicy {
     /// Calls under way at once, over all workers.
     pub in_flight_max: usize,
-    /// Calls that may wait for a place; more are `overloaded`.
+    /// Calls of each plugin that may wait for a place; more are `overloaded`.
     pub waiters_max: usize,
     /// Deadline of a call that names none.
     pub call_timeout: Duration,
@@ -40,16 +39,11 @@ pub struct ResourcePolicy {
 pub struct Resource {
     name: String,
     policy: ResourcePolicy,
-    places: Semaphore,
-    places_max: usize,
-    waiting: AtomicUsize,
+    queue: Queue,
     pub(crate) breaker: Breaker,
     pub(crate) pool_wait_seconds: Histogram,
     rejected: [(Code, Counter); 4],
 }
-
-/// Counts a waiter while it lives.
-struct Waiter<'a>(&'a AtomicUsize);
 
 // === impl Resource ===
 
@@ -59,7 +53,6 @@ impl Resource {
         let name = name.into();
         let labels = ResourceLabels { resource: name.clone() };
         let gauge = metrics.breaker_state.get_or_create(&labels).clone();
-        let places_max = policy.in_flight_max.clamp(1, Semaphore::MAX_PERMITS);
         let rejected =
             [Code::Overloaded, Code::TimeoutQueue, Code::CircuitOpen, Code::TooLarge].map(|code| {
                 let labels = RejectLabels { resource: name.clone(), reason: code.as_str() };
@@ -68,9 +61,7 @@ impl Resource {
         Arc::new(Resource {
             breaker: Breaker::new(&name, &policy, gauge),
             pool_wait_seconds: metrics.pool_wait_seconds.get_or_create(&labels).clone(),
-            places: Semaphore::new(places_max),
-            places_max,
-            waiting: AtomicUsize::new(0),
+            queue: Queue::new(policy.in_flight_max.max(1)),
             rejected,
             policy,
             name,
@@ -94,12 +85,12 @@ impl Resource {
 
     /// Calls under way.
     pub fn in_flight(&self) -> usize {
-        self.places_max.saturating_sub(self.places.available_permits())
+        self.queue.in_use()
     }
 
     /// Calls that wait for a place.
     pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        self.queue.waiting()
     }
 
     /// The time by which a call that starts now must have ended.
@@ -119,30 +110,30 @@ impl Resource {
         }
     }
 
-    /// A place, without waiting if one is free: `Ok(None)` means that one has to wait.
-    pub(crate) fn try_place(&self) -> Result<Option<SemaphorePermit<'_>>, CallError> {
-        match self.places.try_acquire() {
-            Ok(place) => Ok(Some(place)),
-            Err(TryAcquireError::NoPermits) => Ok(None),
-            Err(TryAcquireError::Closed) => Err(overloaded("the resource is being shut down")),
-        }
+    /// Where the calls of a plugin wait for a place.
+    pub(crate) fn line(&self, plugin: &str, share_percent: u32) -> LineId {
+        self.queue.line(plugin, share_percent, self.policy.waiters_max)
     }
 
-    /// A place, first come, first served. Dropping the future gives up the place in the queue.
+    /// A place, if the plugin need not wait for one.
+    pub(crate) fn try_place(&self, line: LineId) -> Option<Place<&Queue>> {
+        Place::try_take(&self.queue, line)
+    }
+
+    /// A place, in the plugin's turn. Dropping the future gives up the place in the queue.
     ///
     /// # Errors
-    /// `overloaded` when too many wait already, `timeout_queue` at the deadline, `cancelled`.
+    /// `overloaded` when too many of the plugin's calls wait already, `timeout_queue` at the deadline, `cancelled`.
     pub(crate) async fn wait_for_place(
         &self,
+        line: LineId,
         deadline: Instant,
         cancel: &CancellationToken,
-    ) -> Result<SemaphorePermit<'_>, CallError> {
-        let _waiter = Waiter::enter(&self.waiting, self.policy.waiters_max)
-            .ok_or_else(|| overloaded("too many calls wait for this resource already"))?;
+    ) -> Result<Place<&Queue>, CallError> {
         tokio::select! {
             // The place first: a call that got one at its deadline shall give it back by running into it.
             biased;
-            place = self.places.acquire() => place.map_err(|_| overloaded("the resource is being shut down")),
+            place = Place::take(&self.queue, line) => place.map_err(|full| overloaded(&full.to_string())),
             () = cancel.cancelled() => Err(cancelled()),
             () = tokio::time::sleep_until(deadline) => Err(timed_out_in_queue()),
         }
@@ -152,22 +143,6 @@ impl Resource {
 impl fmt::Debug for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Resource").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-// === impl Waiter ===
-
-impl<'a> Waiter<'a> {
-    fn enter(waiting: &'a AtomicUsize, max: usize) -> Option<Self> {
-        let enter = |count| if count < max { Some(count + 1) } else { None };
-        waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter).ok()?;
-        Some(Waiter(waiting))
-    }
-}
-
-impl Drop for Waiter<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

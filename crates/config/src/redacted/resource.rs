@@ -68,5 +68,6 @@ fn grant(plugin: &str, grant: &Grant) -> Value {
         "read_only": grant.read_only,
         "scripts": grant.scripts,
         "key_bytes": grant.key_bytes_max,
+        "share": grant.share_percent,
     })
 }

@@ -10,9 +10,10 @@ use crate::snapshot::{Grant, GrantedCommands};
 use crate::tree::Value;
 use crate::units::{Bounds, KIB};
 
-const FIELDS: [&str; 6] = ["plugin", "commands", "key_prefix", "read_only", "scripts", "key_bytes"];
+const FIELDS: [&str; 7] = ["plugin", "commands", "key_prefix", "read_only", "scripts", "key_bytes", "share"];
 
 pub(crate) const KEY_BYTES: Bounds = Bounds::bytes(1, 512, 64 * KIB);
+pub(crate) const SHARE: Bounds = Bounds::count(1, 100, 100);
 
 const PREFIX_BYTES_MAX: usize = 256;
 
@@ -44,6 +45,7 @@ pub(super) fn lower(
         read_only,
         scripts: listed.into_iter().map(|(_, name)| name.to_owned()).collect(),
         key_bytes_max: fields.usize("key_bytes", KEY_BYTES),
+        share_percent: fields.u32("share", SHARE),
     };
     Some((plugin?, grant))
 }

@@ -144,7 +144,7 @@ pub struct SqlLimits {
     pub batch_max: usize,
     /// Calls under way at once, over all workers.
     pub in_flight_max: usize,
-    /// Calls that may wait for a place; more are `overloaded`.
+    /// Calls of each plugin that may wait for a place; more are `overloaded`.
     pub waiters_max: usize,
 }
 
@@ -185,7 +185,8 @@ pub struct SqlGrant {
     pub ad_hoc: bool,
     /// Nothing may be written.
     pub read_only: bool,
-    /// Connections of the pool that the plugin may use at once: a percentage, and one at least.
+    /// Of the pool's connections, and of the resource's calls under way, those that may be the plugin's: a percentage, and
+    /// one at least.
     pub share_percent: u32,
     /// Rows of one result; never more than the resource's.
     pub rows_max: usize,

@@ -226,7 +226,10 @@ fn every_field_of_a_resource_arrives() {
     let commands = ["incr", "get", "expire"].map(str::to_owned).to_vec();
     assert_eq!(grant.commands, GrantedCommands::Named(commands));
     assert_eq!((grant.key_prefix.as_str(), grant.read_only, grant.key_bytes_max), ("rl:", false, 128));
-    assert_eq!(grant.scripts, ["from-file", "inline"]);
+    assert_eq!(
+        (grant.share_percent, &*grant.scripts),
+        (40, ["from-file", "inline"].map(str::to_owned).as_slice())
+    );
 }
 
 #[test]

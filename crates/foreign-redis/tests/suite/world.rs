@@ -66,6 +66,7 @@ pub(crate) fn grant() -> Grant {
         read_only: false,
         scripts: vec!["double".into(), "touch".into()],
         key_bytes_max: 1024,
+        share_percent: 100,
     }
 }
 

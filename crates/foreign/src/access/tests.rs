@@ -75,11 +75,28 @@ impl World {
         task
     }
 
+    /// Another plugin on the same resource.
+    fn plugin(&self, name: &str, bounds: GrantBounds) -> Arc<Access> {
+        let granted = Arc::new(Shared(Arc::clone(&self.fake)));
+        Access::builder(name, 100, Arc::clone(&self.metrics))
+            .grant_within(AGW_REDIS, Arc::clone(&self.resource), granted, bounds)
+            .build()
+    }
+
+    async fn spawn_of(&self, access: &Access) -> JoinHandle<Vec<u8>> {
+        let Dispatch::Call { future, .. } = access.call(AGW_REDIS, &payload(0), self.site()) else {
+            panic!()
+        };
+        let task = tokio::spawn(future);
+        tokio::task::yield_now().await;
+        task
+    }
+
     #[track_caller]
-    fn assert_nothing_is_held(&self, foreign_calls_max: usize) {
+    fn assert_nothing_is_held(&self) {
         assert_eq!(self.resource.in_flight(), 0);
         assert_eq!(self.resource.waiting(), 0);
-        assert_eq!(self.access.gate.calls.available_permits(), foreign_calls_max);
+        assert_eq!(self.access.gate.calls.count(), 0);
         assert_eq!(self.fake.alive.load(Ordering::SeqCst), 0);
     }
 }
@@ -150,7 +167,7 @@ async fn what_the_grant_refuses_is_answered_at_once() {
     let world = world();
     *world.fake.refuse.lock() = Some(CallError::new(Code::Denied, "DEL is not granted"));
     assert_eq!(refusal(world.dispatch(&payload(0), world.site())), Code::Denied);
-    world.assert_nothing_is_held(10);
+    world.assert_nothing_is_held();
     assert!(world.metrics.encode().unwrap().contains("outcome=\"denied\""));
 }
 
@@ -161,7 +178,7 @@ async fn an_answer_comes_back_and_everything_is_given_back() {
     assert_eq!(world.resource.in_flight(), 1);
     world.fake.answer(Ok(reply()));
     assert_eq!(outcome(&task.await.unwrap()).unwrap(), b":1\r\n");
-    world.assert_nothing_is_held(10);
+    world.assert_nothing_is_held();
     assert!(world.metrics.encode().unwrap().contains(
         "agw_resource_operation_duration_seconds_count{resource=\"limits\",plugin=\"limiter\",outcome=\"ok\"} 1"
     ));
@@ -174,7 +191,7 @@ async fn nothing_is_sent_before_the_future_is_polled() {
     assert_eq!(world.fake.polled.load(Ordering::SeqCst), 0);
     assert_eq!(world.resource.in_flight(), 0);
     drop(future);
-    world.assert_nothing_is_held(10);
+    world.assert_nothing_is_held();
 }
 
 #[tokio::test(start_paused = true)]
@@ -228,7 +245,7 @@ async fn a_stalled_backend_times_out_and_frees_its_place() {
     let begun = Instant::now();
     assert_eq!(code(&world.future().await), Code::TimeoutIo);
     assert_eq!(begun.elapsed(), 50 * MS);
-    world.assert_nothing_is_held(10);
+    world.assert_nothing_is_held();
 }
 
 #[tokio::test(start_paused = true)]
@@ -243,7 +260,7 @@ async fn more_than_the_bounded_waiters_are_overloaded_at_once() {
     for task in tasks {
         assert!(task.await.unwrap_err().is_cancelled());
     }
-    world.assert_nothing_is_held(10);
+    world.assert_nothing_is_held();
     assert!(world.metrics.encode().unwrap().contains("reason=\"overloaded\"} 1"));
 }
 
@@ -252,12 +269,8 @@ async fn a_plugin_over_its_own_bound_is_overloaded_while_others_pass() {
     let world = world_of(ResourcePolicy { in_flight_max: 10, ..policy() }, 1);
     let first = world.spawn().await;
     assert_eq!(code(&world.future().await), Code::Overloaded);
-    let other = Access::builder("other", 1, Arc::clone(&world.metrics))
-        .grant(AGW_REDIS, Arc::clone(&world.resource), Arc::new(Shared(Arc::clone(&world.fake))))
-        .build();
-    let Dispatch::Call { future, .. } = other.call(AGW_REDIS, &payload(0), world.site()) else { panic!() };
-    let theirs = tokio::spawn(future);
-    tokio::task::yield_now().await;
+    let other = world.plugin("other", GrantBounds::default());
+    let theirs = world.spawn_of(&other).await;
     world.fake.answer(Ok(reply()));
     world.fake.answer(Ok(reply()));
     assert!(outcome(&first.await.unwrap()).is_ok() && outcome(&theirs.await.unwrap()).is_ok());
@@ -281,6 +294,46 @@ async fn waiters_are_served_first_come_first_served() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_plugin_that_floods_leaves_the_waiting_room_and_the_next_place_to_the_quiet_one() {
+    let world = world();
+    let flood = [world.spawn().await, world.spawn().await, world.spawn().await];
+    assert_eq!(code(&world.future().await), Code::Overloaded, "its own room is full");
+    let quiet = world.plugin("quiet", GrantBounds::default());
+    let call = world.spawn_of(&quiet).await;
+    assert_eq!(world.resource.waiting(), 3);
+    world.fake.answer(Ok(reply()));
+    tokio::task::yield_now().await;
+    world.fake.answer(Ok(reply()));
+    assert!(
+        outcome(&call.await.unwrap()).is_ok(),
+        "it waited for one call, and not for those that came before it"
+    );
+    flood.iter().for_each(JoinHandle::abort);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_has_no_more_calls_under_way_than_its_share() {
+    let world = world_of(ResourcePolicy { in_flight_max: 4, waiters_max: 0, ..policy() }, 10);
+    let half = world.plugin("half", GrantBounds { share_percent: 50 });
+    let calls = [world.spawn_of(&half).await, world.spawn_of(&half).await];
+    let Dispatch::Call { future, .. } = half.call(AGW_REDIS, &payload(0), world.site()) else { panic!() };
+    assert_eq!(code(&future.await), Code::Overloaded);
+    let others = [world.spawn().await, world.spawn().await];
+    assert_eq!(world.resource.in_flight(), 4);
+    calls.iter().chain(&others).for_each(JoinHandle::abort);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_is_configured_anew_keeps_its_place_in_the_resource() {
+    let world = world_of(ResourcePolicy { in_flight_max: 4, waiters_max: 0, ..policy() }, 10);
+    let before = world.plugin("half", GrantBounds { share_percent: 50 });
+    let _call = world.spawn_of(&before).await;
+    let after = world.plugin("half", GrantBounds { share_percent: 25 });
+    let Dispatch::Call { future, .. } = after.call(AGW_REDIS, &payload(0), world.site()) else { panic!() };
+    assert_eq!(code(&future.await), Code::Overloaded, "the older call counts");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dropped_waiter_leaves_the_queue_and_a_dropped_call_makes_room() {
     let world = world();
     let first = world.spawn().await;
@@ -294,7 +347,7 @@ async fn a_dropped_waiter_leaves_the_queue_and_a_dropped_call_makes_room() {
     world.fake.waiting.lock().remove(0);
     world.fake.answer(Ok(reply()));
     assert!(outcome(&third.await.unwrap()).is_ok());
-    world.assert_nothing_is_held(10);
+    world.assert_nothing_is_held();
 }
 
 #[tokio::test(start_paused = true)]
@@ -307,7 +360,7 @@ async fn a_cancelled_token_ends_the_call_at_every_stage() {
     for bytes in [running.await.unwrap(), queued.await.unwrap(), unpolled.await] {
         assert_eq!(code(&bytes), Code::Cancelled);
     }
-    world.assert_nothing_is_held(10);
+    world.assert_nothing_is_held();
 }
 
 #[tokio::test(start_paused = true)]
@@ -338,7 +391,7 @@ async fn whoever_waited_while_the_breaker_opened_is_refused_without_a_backend_ca
     assert_eq!(code(&first.await.unwrap()), Code::Unavailable);
     assert_eq!(code(&second.await.unwrap()), Code::CircuitOpen);
     assert_eq!(world.fake.polled.load(Ordering::SeqCst), 1);
-    world.assert_nothing_is_held(10);
+    world.assert_nothing_is_held();
 }
 
 #[tokio::test(start_paused = true)]
@@ -362,7 +415,7 @@ async fn what_is_known_already_passes_an_open_breaker_and_takes_no_place() {
     }
     assert_eq!(world.resource.breaker_state(), BreakerState::Open, "nothing was learnt of the server");
     assert_eq!(world.fake.started.load(Ordering::SeqCst), started);
-    world.assert_nothing_is_held(1);
+    world.assert_nothing_is_held();
     assert!(world.metrics.encode().unwrap().contains("outcome=\"ok\"} 2"));
 }
 

@@ -4,14 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::problem::quoted;
 use crate::reader::{Fields, Item};
-use crate::schema::grant::{plugin, unique_texts};
+use crate::schema::grant::{SHARE, plugin, unique_texts};
 use crate::schema::name::{Mentions, check_reference};
 use crate::snapshot::{SqlGrant, SqlLimits, SqlStatement};
 use crate::units::Bounds;
 
 const FIELDS: [&str; 7] = ["plugin", "statements", "ad_hoc", "read_only", "share", "rows", "response"];
-
-pub(crate) const SHARE: Bounds = Bounds::count(1, 100, 100);
 
 /// The plugin's name and its grant.
 pub(super) fn lower(
