@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use agw_config::{self as config, Plugin, Snapshot, SqlEndpoint, SqlServerEngine};
+use agw_config::{self as config, CallRate, Plugin, Snapshot, SqlEndpoint, SqlServerEngine};
 use agw_foreign::{
-    Access, AccessBuilder, BreakerState, GrantBounds, GrantedResource, Resource, ResourcePolicy,
+    Access, AccessBuilder, BreakerState, GrantBounds, GrantedResource, Rate, Resource, ResourcePolicy,
     ResourceStatus,
 };
 use agw_foreign_redis::RedisBackend;
@@ -86,6 +86,7 @@ impl Resources {
         metrics: &Arc<Metrics>,
     ) -> Result<Arc<Access>> {
         let access = Access::builder(&plugin.name, plugin.foreign_calls_max, metrics.clone());
+        let access = access.calls_per_request(plugin.calls_per_request_max);
         let access = access.function(AGW_REDIS).function(AGW_SQL);
         let grant = |access: AccessBuilder, (name, attached): (&String, &Attached)| {
             let (function, granted) = match &attached.backend {
@@ -152,7 +153,7 @@ fn redis_grant(
         let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
         anyhow!("grant of resource {name:?} to plugin {:?}: {}", plugin.name, errors.join("; "))
     })?;
-    Ok(Some((granted, GrantBounds { share_percent: grant.share_percent })))
+    Ok(Some((granted, bounds(grant.share_percent, grant.rate))))
 }
 
 fn sql_grant(
@@ -164,7 +165,12 @@ fn sql_grant(
 ) -> Option<(Arc<dyn GrantedResource>, GrantBounds)> {
     let grant = snapshot.sql_resources.get(name)?.grants.get(&plugin.name)?;
     let granted = backend.grant(&plugin.name, grant, metrics);
-    Some((granted, GrantBounds { share_percent: grant.share_percent }))
+    Some((granted, bounds(grant.share_percent, grant.rate)))
+}
+
+fn bounds(share_percent: u32, rate: Option<CallRate>) -> GrantBounds {
+    let rate = rate.map(|CallRate { per_second, burst }| Rate { per_second, burst });
+    GrantBounds { share_percent, rate }
 }
 
 fn sql_kind(endpoint: &SqlEndpoint) -> &'static str {

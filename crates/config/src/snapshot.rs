@@ -67,6 +67,8 @@ pub struct Plugin {
     pub reload_backoff_max: Duration,
     /// Calls of foreign functions that may be under way at once, over all workers; more are `overloaded`.
     pub foreign_calls_max: usize,
+    /// Calls of foreign functions that it may make for one request; more are `denied`.
+    pub calls_per_request_max: u32,
 }
 
 /// Where a module's bytes are.
@@ -247,6 +249,17 @@ pub struct Grant {
     pub key_bytes_max: usize,
     /// Of the resource's calls under way, those that may be the plugin's: a percentage, and one at least.
     pub share_percent: u32,
+    /// How fast it may ask; `None`: as it likes.
+    pub rate: Option<CallRate>,
+}
+
+/// How fast a plugin may ask a resource, over all workers; more calls are `overloaded`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallRate {
+    /// Calls, in the long run.
+    pub per_second: u32,
+    /// Calls at the same moment, after a while without any.
+    pub burst: u32,
 }
 
 /// Which commands a grant covers.

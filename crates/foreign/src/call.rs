@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use agw_telemetry::{Histogram, Metrics, OperationLabels};
+use agw_telemetry::{Counter, Histogram, Metrics, OperationLabels, RejectLabels};
 use agw_wire::{CallError, Code, Response};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backend::{BackendFuture, GrantedResource, Reply};
 use crate::breaker::{self, BreakerState};
 use crate::queue::LineId;
+use crate::rate::{Rate, RateLimit};
 use crate::resource::{Resource, overloaded, timed_out_in_queue};
 
 /// What one plugin may have of one resource.
@@ -19,12 +20,16 @@ pub struct GrantBounds {
     /// Of the resource's places for calls under way: at most so many per cent at once, and one at least. While calls of
     /// several plugins wait, each gets places in proportion to its share. From 1 to 100.
     pub share_percent: u32,
+    /// Calls per second, over all workers; more are `overloaded`. `None`: as many as there are.
+    pub rate: Option<Rate>,
 }
 
 /// A plugin's bound over all its calls.
 pub(crate) struct PluginGate {
     pub(crate) plugin: String,
     pub(crate) calls: UnderWay,
+    /// Calls of one request.
+    pub(crate) request_calls_max: u32,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -42,9 +47,30 @@ pub(crate) struct Grant {
     pub(crate) resource: Arc<Resource>,
     pub(crate) granted: Arc<dyn GrantedResource>,
     line: LineId,
+    rate: Option<RateLimit>,
+    /// By what they were refused for.
+    rejected: [(&'static str, Counter); REASONS.len()],
     /// By outcome: 0 is `ok`, the others are at their code's number. Made at first use, so that `/metrics` does
     /// not show fourteen empty histograms for every grant.
     seconds: [OnceLock<Histogram>; Code::ALL.len() + 1],
+}
+
+/// Why calls are refused before they are sent: codes, and two reasons that share a code with others.
+const REASONS: [&str; 6] = [
+    Code::Overloaded.as_str(),
+    Code::TimeoutQueue.as_str(),
+    Code::CircuitOpen.as_str(),
+    Code::TooLarge.as_str(),
+    RATE,
+    REQUEST_CALLS,
+];
+const RATE: &str = "rate";
+const REQUEST_CALLS: &str = "request_calls";
+
+/// What a call is refused with.
+pub(crate) struct Refusal {
+    pub(crate) error: CallError,
+    reason: &'static str,
 }
 
 /// A call whose checks are done.
@@ -62,7 +88,7 @@ pub(crate) struct Call {
 impl Default for GrantBounds {
     /// All of it.
     fn default() -> Self {
-        GrantBounds { share_percent: 100 }
+        GrantBounds { share_percent: 100, rate: None }
     }
 }
 
@@ -91,17 +117,54 @@ impl Drop for Counted<'_> {
     }
 }
 
+// === impl Refusal ===
+
+impl From<CallError> for Refusal {
+    fn from(error: CallError) -> Self {
+        let reason = error.code.as_str();
+        Refusal { error, reason }
+    }
+}
+
 // === impl Grant ===
 
 impl Grant {
     pub(crate) fn new(
-        plugin: &str,
+        gate: &PluginGate,
         resource: Arc<Resource>,
         granted: Arc<dyn GrantedResource>,
         bounds: GrantBounds,
     ) -> Self {
-        let line = resource.line(plugin, bounds.share_percent);
-        Grant { resource, granted, line, seconds: Default::default() }
+        let line = resource.line(&gate.plugin, bounds.share_percent);
+        let rejected = REASONS.map(|reason| {
+            let (resource, plugin) = (resource.name().to_owned(), gate.plugin.clone());
+            let labels = RejectLabels { resource, plugin, reason };
+            (reason, gate.metrics.pool_rejected.get_or_create(&labels).clone())
+        });
+        let rate = bounds.rate.map(RateLimit::new);
+        Grant { resource, granted, line, rate, rejected, seconds: Default::default() }
+    }
+
+    /// Whether the plugin may make this call now: `calls_before` of its request, at this time.
+    ///
+    /// # Errors
+    /// `denied` if the request has made all its calls, `overloaded` if the plugin asks faster than it may.
+    pub(crate) fn admit(&self, gate: &PluginGate, calls_before: u32, now: Instant) -> Result<(), Refusal> {
+        let max = gate.request_calls_max;
+        if calls_before >= max {
+            let message = format!(
+                "this request has made {calls_before} calls, and the plugin may make {max} for one \
+                 (limits.calls_per_request)"
+            );
+            return Err(Refusal { error: CallError::new(Code::Denied, message), reason: REQUEST_CALLS });
+        }
+        let admitted = self.rate.as_ref().map_or(Ok(()), |rate| rate.admit(now));
+        admitted.map_err(|wait| {
+            let wait = wait.as_millis().saturating_add(1);
+            let message =
+                format!("the plugin asks this resource faster than it may (rate); retry after {wait} ms");
+            Refusal { error: overloaded(&message), reason: RATE }
+        })
     }
 
     /// Records the end of a call that began at `started`, and gives the bytes of its [`Response`].
@@ -111,15 +174,22 @@ impl Grant {
         started: Instant,
         outcome: &Result<Reply, CallError>,
     ) -> Vec<u8> {
-        self.record(gate, started, outcome.as_ref().err().map(|error| error.code));
+        let code = outcome.as_ref().err().map(|error| error.code);
+        self.record(gate, started, code, code.map_or("", Code::as_str));
         match outcome {
             Ok(reply) => reply.encode(),
             Err(error) => Response::from(error.clone()).encode(),
         }
     }
 
-    /// Records the end of a call that began at `started`.
-    pub(crate) fn record(&self, gate: &PluginGate, started: Instant, error: Option<Code>) {
+    /// Records a call that was refused at once, and gives what its caller is told.
+    pub(crate) fn refused(&self, gate: &PluginGate, started: Instant, refusal: Refusal) -> CallError {
+        self.record(gate, started, Some(refusal.error.code), refusal.reason);
+        refusal.error
+    }
+
+    /// Records the end of a call that began at `started`; `reason` counts if it is one of [`REASONS`].
+    fn record(&self, gate: &PluginGate, started: Instant, error: Option<Code>, reason: &str) {
         let outcome = error.map_or("ok", Code::as_str);
         let Some(cell) = self.seconds.get(error.map_or(0, |code| code as usize)) else { return };
         let histogram = cell.get_or_init(|| {
@@ -131,8 +201,10 @@ impl Grant {
             gate.metrics.operation_seconds.get_or_create(&labels).clone()
         });
         histogram.observe(started.elapsed().as_secs_f64());
-        if let Some(code) = error {
-            self.resource.count_rejection(code);
+        if error.is_some()
+            && let Some((_, counter)) = self.rejected.iter().find(|(known, _)| *known == reason)
+        {
+            counter.inc();
         }
     }
 }

@@ -6,6 +6,7 @@ mod breaker;
 mod call;
 mod call_table;
 mod queue;
+mod rate;
 mod resource;
 
 pub use access::{Access, AccessBuilder, CallFuture, Dispatch};
@@ -15,6 +16,7 @@ pub use breaker::{BreakerState, TELLING_TIMEOUT};
 pub use call::GrantBounds;
 pub use call_table::{CallTable, TableFull};
 pub use queue::{LineId, Place, Queue, QueueFull};
+pub use rate::Rate;
 pub use resource::{Resource, ResourcePolicy};
 
 #[cfg(test)]

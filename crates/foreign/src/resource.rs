@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agw_telemetry::{Counter, Histogram, Metrics, RejectLabels, ResourceLabels};
+use agw_telemetry::{Histogram, Metrics, ResourceLabels};
 use agw_wire::{CallError, Code, Retry};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -42,7 +42,6 @@ pub struct Resource {
     queue: Queue,
     pub(crate) breaker: Breaker,
     pub(crate) pool_wait_seconds: Histogram,
-    rejected: [(Code, Counter); 4],
 }
 
 // === impl Resource ===
@@ -53,16 +52,10 @@ impl Resource {
         let name = name.into();
         let labels = ResourceLabels { resource: name.clone() };
         let gauge = metrics.breaker_state.get_or_create(&labels).clone();
-        let rejected =
-            [Code::Overloaded, Code::TimeoutQueue, Code::CircuitOpen, Code::TooLarge].map(|code| {
-                let labels = RejectLabels { resource: name.clone(), reason: code.as_str() };
-                (code, metrics.pool_rejected.get_or_create(&labels).clone())
-            });
         Arc::new(Resource {
             breaker: Breaker::new(&name, &policy, gauge),
             pool_wait_seconds: metrics.pool_wait_seconds.get_or_create(&labels).clone(),
             queue: Queue::new(policy.in_flight_max.max(1)),
-            rejected,
             policy,
             name,
         })
@@ -101,13 +94,6 @@ impl Resource {
         };
         let own = now.checked_add(span).unwrap_or(now);
         request.map_or(own, |request| own.min(request))
-    }
-
-    /// Counts a call that was refused before it was sent; other codes are no refusals of the pool.
-    pub(crate) fn count_rejection(&self, code: Code) {
-        if let Some((_, counter)) = self.rejected.iter().find(|(reason, _)| *reason == code) {
-            counter.inc();
-        }
     }
 
     /// Where the calls of a plugin wait for a place.

@@ -131,7 +131,9 @@ pub struct PoolLabels {
 pub struct RejectLabels {
     /// Resource name.
     pub resource: String,
-    /// The error code, such as `overloaded`.
+    /// Plugin name.
+    pub plugin: String,
+    /// The error code, such as `overloaded`; `rate` and `request_calls` for a plugin that is over a bound of its own.
     pub reason: &'static str,
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{HIDDEN, size, tls};
-use crate::snapshot::{Grant, GrantedCommands, RedisAddress, Resource};
+use crate::snapshot::{CallRate, Grant, GrantedCommands, RedisAddress, Resource};
 use crate::units::show_duration;
 
 pub(super) fn show(resource: &Resource) -> Value {
@@ -61,7 +61,7 @@ fn grant(plugin: &str, grant: &Grant) -> Value {
         GrantedCommands::AllSafe => json!("all_safe"),
         GrantedCommands::Named(names) => json!(names),
     };
-    json!({
+    let mut shown = json!({
         "plugin": plugin,
         "commands": commands,
         "key_prefix": grant.key_prefix,
@@ -69,5 +69,13 @@ fn grant(plugin: &str, grant: &Grant) -> Value {
         "scripts": grant.scripts,
         "key_bytes": grant.key_bytes_max,
         "share": grant.share_percent,
-    })
+    });
+    show_rate(&mut shown, grant.rate);
+    shown
+}
+
+pub(super) fn show_rate(grant: &mut Value, rate: Option<CallRate>) {
+    if let Some(CallRate { per_second, burst }) = rate {
+        grant["rate"] = json!({ "per_second": per_second, "burst": burst });
+    }
 }

@@ -6,14 +6,18 @@ use crate::problem::quoted;
 use crate::reader::{Fields, Item};
 use crate::schema::command;
 use crate::schema::name::{Mentions, check_reference};
-use crate::snapshot::{Grant, GrantedCommands};
+use crate::snapshot::{CallRate, Grant, GrantedCommands};
 use crate::tree::Value;
 use crate::units::{Bounds, KIB};
 
-const FIELDS: [&str; 7] = ["plugin", "commands", "key_prefix", "read_only", "scripts", "key_bytes", "share"];
+const FIELDS: [&str; 8] =
+    ["plugin", "commands", "key_prefix", "read_only", "scripts", "key_bytes", "share", "rate"];
+const RATE: [&str; 2] = ["per_second", "burst"];
 
 pub(crate) const KEY_BYTES: Bounds = Bounds::bytes(1, 512, 64 * KIB);
 pub(crate) const SHARE: Bounds = Bounds::count(1, 100, 100);
+pub(crate) const RATE_PER_SECOND: Bounds = Bounds::count(1, 1000, 1_000_000);
+pub(crate) const RATE_BURST: Bounds = Bounds::count(1, 100, 1_000_000);
 
 const PREFIX_BYTES_MAX: usize = 256;
 
@@ -46,8 +50,16 @@ pub(super) fn lower(
         scripts: listed.into_iter().map(|(_, name)| name.to_owned()).collect(),
         key_bytes_max: fields.usize("key_bytes", KEY_BYTES),
         share_percent: fields.u32("share", SHARE),
+        rate: rate(&fields),
     };
     Some((plugin?, grant))
+}
+
+pub(super) fn rate(fields: &Fields<'_>) -> Option<CallRate> {
+    fields.optional("rate")?;
+    let rate = fields.group("rate", &RATE);
+    let (per_second, burst) = (rate.u32("per_second", RATE_PER_SECOND), rate.u32("burst", RATE_BURST));
+    Some(CallRate { per_second, burst })
 }
 
 pub(super) fn plugin(fields: &Fields<'_>, mentions: &Mentions) -> Option<String> {

@@ -22,7 +22,7 @@ const FIELDS: [&str; 9] = [
 ];
 const MODULE: [&str; 2] = ["file", "builtin"];
 const VM: [&str; 3] = ["mode", "max", "wait"];
-const LIMITS: [&str; 4] = ["memory", "table_elements", "cpu_time", "foreign_calls"];
+const LIMITS: [&str; 5] = ["memory", "table_elements", "cpu_time", "foreign_calls", "calls_per_request"];
 const BACKOFF: [&str; 2] = ["base", "max"];
 
 pub(crate) const VM_MAX: Bounds = Bounds::count(1, 1024, 100_000);
@@ -32,6 +32,7 @@ pub(crate) const MEMORY: Bounds = Bounds::bytes(64 * KIB, 64 * MIB, 4 * GIB);
 pub(crate) const TABLE_ELEMENTS: Bounds = Bounds::count(1, 10_000, 10_000_000);
 pub(crate) const CPU_TIME: Bounds = Bounds::time(MS, 100 * MS, MINUTE);
 pub(crate) const FOREIGN_CALLS: Bounds = Bounds::count(1, 2048, 1_000_000);
+pub(crate) const CALLS_PER_REQUEST: Bounds = Bounds::count(1, 64, 1_000_000);
 pub(crate) const BACKOFF_BASE: Bounds = Bounds::time(MS, SECOND, 5 * MINUTE);
 pub(crate) const BACKOFF_MAX: Bounds = Bounds::time(MS, 30 * SECOND, HOUR);
 
@@ -66,6 +67,7 @@ pub(super) fn lower(item: &Item<'_>, unique: &mut Unique, mentions: &Mentions) -
         reload_backoff,
         reload_backoff_max,
         foreign_calls_max: limits.usize("foreign_calls", FOREIGN_CALLS),
+        calls_per_request_max: limits.u32("calls_per_request", CALLS_PER_REQUEST),
         module: module?,
     })
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{BreakerPolicy, Tls};
+use super::{BreakerPolicy, CallRate, Tls};
 use crate::secret::Secret;
 
 /// An external SQL database.
@@ -188,6 +188,8 @@ pub struct SqlGrant {
     /// Of the pool's connections, and of the resource's calls under way, those that may be the plugin's: a percentage, and
     /// one at least.
     pub share_percent: u32,
+    /// How fast it may ask; `None`: as it likes.
+    pub rate: Option<CallRate>,
     /// Rows of one result; never more than the resource's.
     pub rows_max: usize,
     /// Bytes of one call's results; never more than the resource's.

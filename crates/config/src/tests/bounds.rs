@@ -25,11 +25,11 @@ fn base() -> Value {
         "plugins": [{ "name": "p", "module": { "builtin": "rate-limit" } }],
         "resources": [{
             "name": "r", "type": "redis", "endpoint": "127.0.0.1:6379",
-            "grants": [{ "plugin": "p", "commands": ["get"], "key_prefix": "p:" }],
+            "grants": [{ "plugin": "p", "commands": ["get"], "key_prefix": "p:", "rate": {} }],
         }, {
             "name": "s", "type": "sqlite", "url": "sqlite::memory:",
             "statements": { "one": { "text": "SELECT 1", "cache": {} } },
-            "grants": [{ "plugin": "p", "statements": ["one"] }],
+            "grants": [{ "plugin": "p", "statements": ["one"], "rate": {} }],
         }],
     })
 }

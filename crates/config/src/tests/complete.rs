@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::{accept, load_with, usual_files};
 use crate::{
-    Balance, ClusterTarget, FailurePolicy, FieldMatch, Forward, GrantedCommands, HashKey, HostMatch,
-    HostRewrite, ModuleSource, PathMatch, PathRewrite, Protocols, RedisAddress, Route, RouteAction,
-    SqlEndpoint, TlsVersion, UpstreamProtocol, ValueMatch, VmMode, WeightedCluster,
+    Balance, CallRate, ClusterTarget, FailurePolicy, FieldMatch, Forward, GrantedCommands, HashKey,
+    HostMatch, HostRewrite, ModuleSource, PathMatch, PathRewrite, Protocols, RedisAddress, Route,
+    RouteAction, SqlEndpoint, TlsVersion, UpstreamProtocol, ValueMatch, VmMode, WeightedCluster,
 };
 
 pub(super) const COMPLETE: &str = include_str!("complete.yaml");
@@ -186,6 +186,7 @@ fn every_field_of_a_plugin_arrives() {
     );
     assert_eq!((plugin.limits.memory_bytes_max, plugin.limits.table_elements_max), (16 << 20, 5000));
     assert_eq!((plugin.limits.cpu_time, plugin.foreign_calls_max), (Duration::from_millis(50), 100));
+    assert_eq!(plugin.calls_per_request_max, 8);
     assert_eq!(plugin.on_failure, FailurePolicy::FailOpen);
     assert_eq!(plugin.reload_backoff, Duration::from_secs(2));
     assert_eq!(plugin.reload_backoff_max, Duration::from_secs(60));
@@ -223,6 +224,7 @@ fn every_field_of_a_resource_arrives() {
     assert_eq!(resource.scripts["from-file"], "return redis.call('INCR', KEYS[1])");
     assert_eq!(resource.scripts["inline"], "return 1");
     let grant = &resource.grants["rate-limit"];
+    assert_eq!(grant.rate, Some(CallRate { per_second: 500, burst: 50 }));
     let commands = ["incr", "get", "expire"].map(str::to_owned).to_vec();
     assert_eq!(grant.commands, GrantedCommands::Named(commands));
     assert_eq!((grant.key_prefix.as_str(), grant.read_only, grant.key_bytes_max), ("rl:", false, 128));
@@ -277,6 +279,7 @@ fn every_field_of_a_sql_resource_arrives() {
     assert_eq!(cache.stale_while_revalidate, Duration::from_secs(60));
     assert_eq!((cache.entries_max, cache.bytes_max), (500, 1 << 20));
     let grant = &users.grants["rate-limit"];
+    assert_eq!(grant.rate, Some(CallRate { per_second: 20, burst: 1 }));
     assert_eq!(grant.statements, ["find-key", "touch"]);
     assert_eq!((grant.ad_hoc, grant.read_only, grant.share_percent), (false, false, 50));
     assert_eq!((grant.rows_max, grant.response_bytes_max), (10, 64 << 10));

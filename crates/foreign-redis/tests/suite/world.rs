@@ -67,6 +67,7 @@ pub(crate) fn grant() -> Grant {
         scripts: vec!["double".into(), "touch".into()],
         key_bytes_max: 1024,
         share_percent: 100,
+        rate: None,
     }
 }
 
@@ -113,7 +114,8 @@ impl World {
         within: Duration,
     ) -> Result<BackendFuture, CallError> {
         let cancel = CancellationToken::new();
-        let site = CallSite { worker: 0, context: ContextKey(context), deadline: None, cancel };
+        let site =
+            CallSite { worker: 0, context: ContextKey(context), calls_before: 0, deadline: None, cancel };
         let request = Request { resource: "limits", redis: Some(batch), ..Request::default() };
         self.granted.start(&request, &site, Instant::now() + within)
     }

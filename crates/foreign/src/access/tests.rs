@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::breaker::BreakerState;
 use crate::fake::{Fake, Shared, reply};
+use crate::rate::Rate;
 use crate::resource::ResourcePolicy;
 
 const MS: Duration = Duration::from_millis(1);
@@ -46,6 +47,10 @@ fn world() -> World {
     world_of(policy(), 10)
 }
 
+fn share(share_percent: u32) -> GrantBounds {
+    GrantBounds { share_percent, rate: None }
+}
+
 fn payload(deadline_ms: u32) -> Vec<u8> {
     let commands = vec![RedisCommand::new(vec![b"INCR", b"k"])];
     let redis = Some(RedisBatch { commands, ..RedisBatch::default() });
@@ -54,7 +59,13 @@ fn payload(deadline_ms: u32) -> Vec<u8> {
 
 impl World {
     fn site(&self) -> CallSite {
-        CallSite { worker: 0, context: ContextKey(7), deadline: None, cancel: self.cancel.clone() }
+        CallSite {
+            worker: 0,
+            context: ContextKey(7),
+            calls_before: 0,
+            deadline: None,
+            cancel: self.cancel.clone(),
+        }
     }
 
     fn dispatch(&self, payload: &[u8], site: CallSite) -> Dispatch {
@@ -314,7 +325,7 @@ async fn a_plugin_that_floods_leaves_the_waiting_room_and_the_next_place_to_the_
 #[tokio::test(start_paused = true)]
 async fn a_plugin_has_no_more_calls_under_way_than_its_share() {
     let world = world_of(ResourcePolicy { in_flight_max: 4, waiters_max: 0, ..policy() }, 10);
-    let half = world.plugin("half", GrantBounds { share_percent: 50 });
+    let half = world.plugin("half", share(50));
     let calls = [world.spawn_of(&half).await, world.spawn_of(&half).await];
     let Dispatch::Call { future, .. } = half.call(AGW_REDIS, &payload(0), world.site()) else { panic!() };
     assert_eq!(code(&future.await), Code::Overloaded);
@@ -326,11 +337,79 @@ async fn a_plugin_has_no_more_calls_under_way_than_its_share() {
 #[tokio::test(start_paused = true)]
 async fn a_plugin_that_is_configured_anew_keeps_its_place_in_the_resource() {
     let world = world_of(ResourcePolicy { in_flight_max: 4, waiters_max: 0, ..policy() }, 10);
-    let before = world.plugin("half", GrantBounds { share_percent: 50 });
+    let before = world.plugin("half", share(50));
     let _call = world.spawn_of(&before).await;
-    let after = world.plugin("half", GrantBounds { share_percent: 25 });
+    let after = world.plugin("half", share(25));
     let Dispatch::Call { future, .. } = after.call(AGW_REDIS, &payload(0), world.site()) else { panic!() };
     assert_eq!(code(&future.await), Code::Overloaded, "the older call counts");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_over_its_rate_is_told_when_to_come_again_while_others_pass() {
+    let world = world();
+    *world.fake.at_once.lock() = Some(Ok(()));
+    let rate = Some(Rate { per_second: 4, burst: 2 });
+    let hurried = world.plugin("hurried", GrantBounds { rate, ..share(100) });
+    for _ in 0..2 {
+        assert!(outcome(&world.spawn_of(&hurried).await.await.unwrap()).is_ok());
+    }
+    for _ in 0..3 {
+        let Dispatch::Answer { bytes, .. } = hurried.call(AGW_REDIS, &payload(0), world.site()) else {
+            panic!()
+        };
+        let error = outcome(&bytes).unwrap_err();
+        assert_eq!((error.code, error.retry), (Code::Overloaded, Retry::Safe));
+        assert!(error.message.contains("retry after 251 ms"), "{}", error.message);
+    }
+    assert!(outcome(&world.future().await).is_ok(), "another plugin");
+    tokio::time::advance(251 * MS).await;
+    assert!(outcome(&world.spawn_of(&hurried).await.await.unwrap()).is_ok());
+    world.assert_nothing_is_held();
+    let metrics = world.metrics.encode().unwrap();
+    let rejected = |plugin: &str, reason: &str| {
+        format!(
+            "agw_resource_pool_rejected_total{{resource=\"limits\",plugin=\"{plugin}\",reason=\"{reason}\"}} "
+        )
+    };
+    assert!(metrics.contains(&(rejected("hurried", "rate") + "3")), "{metrics}");
+    assert!(metrics.contains(&(rejected("hurried", "overloaded") + "0")), "{metrics}");
+    assert!(metrics.contains(&(rejected("limiter", "rate") + "0")), "{metrics}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_already_costs_nothing_of_the_rate() {
+    let world = world();
+    let rate = Some(Rate { per_second: 1, burst: 1 });
+    let plugin = world.plugin("hurried", GrantBounds { rate, ..share(100) });
+    *world.fake.known.lock() = Some(Ok(reply()));
+    for _ in 0..10 {
+        let Dispatch::Answer { bytes, .. } = plugin.call(AGW_REDIS, &payload(0), world.site()) else {
+            panic!()
+        };
+        assert!(outcome(&bytes).is_ok());
+    }
+    *world.fake.known.lock() = None;
+    assert!(matches!(plugin.call(AGW_REDIS, &payload(0), world.site()), Dispatch::Call { .. }));
+    assert_eq!(refusal(plugin.call(AGW_REDIS, &payload(0), world.site())), Code::Overloaded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_makes_no_more_calls_than_it_may() {
+    let world = world();
+    let access = Access::builder("limiter", 10, Arc::clone(&world.metrics))
+        .calls_per_request(3)
+        .grant(AGW_REDIS, Arc::clone(&world.resource), Arc::new(Shared(Arc::clone(&world.fake))))
+        .build();
+    let call = |calls_before| access.call(AGW_REDIS, &payload(0), CallSite { calls_before, ..world.site() });
+    assert!(matches!(call(2), Dispatch::Call { .. }));
+    for calls_before in [3, 4, u32::MAX] {
+        let Dispatch::Answer { bytes, .. } = call(calls_before) else { panic!() };
+        let error = outcome(&bytes).unwrap_err();
+        assert_eq!((error.code, error.retry), (Code::Denied, Retry::Never));
+        assert!(error.message.contains("may make 3"), "{}", error.message);
+    }
+    world.assert_nothing_is_held();
+    assert!(world.metrics.encode().unwrap().contains("reason=\"request_calls\"} 3"));
 }
 
 #[tokio::test(start_paused = true)]

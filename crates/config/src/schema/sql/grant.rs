@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::problem::quoted;
 use crate::reader::{Fields, Item};
-use crate::schema::grant::{SHARE, plugin, unique_texts};
+use crate::schema::grant::{SHARE, plugin, rate, unique_texts};
 use crate::schema::name::{Mentions, check_reference};
 use crate::snapshot::{SqlGrant, SqlLimits, SqlStatement};
 use crate::units::Bounds;
 
-const FIELDS: [&str; 7] = ["plugin", "statements", "ad_hoc", "read_only", "share", "rows", "response"];
+const FIELDS: [&str; 8] =
+    ["plugin", "statements", "ad_hoc", "read_only", "share", "rate", "rows", "response"];
 
 /// The plugin's name and its grant.
 pub(super) fn lower(
@@ -40,6 +41,7 @@ pub(super) fn lower(
         ad_hoc,
         read_only,
         share_percent: fields.u32("share", SHARE),
+        rate: rate(&fields),
         rows_max: bounded("rows", super::ROWS, limits.rows_max),
         response_bytes_max: bounded("response", super::RESPONSE, limits.response_bytes_max),
     };

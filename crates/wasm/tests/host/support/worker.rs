@@ -74,6 +74,7 @@ pub(crate) fn plugin() -> Plugin {
         reload_backoff: Duration::from_secs(1),
         reload_backoff_max: Duration::from_secs(4),
         foreign_calls_max: 10_000,
+        calls_per_request_max: 64,
     }
 }
 
