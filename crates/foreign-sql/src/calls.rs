@@ -80,6 +80,7 @@ pub(crate) async fn recycle(mut lease: Lease) {
 /// certain what becomes of it.
 async fn attend(pool: &Arc<Pool>, mut lease: Lease, task: Task, cursor: InUse, ends: &Ends, answer: Answer) {
     let stopper = lease.connection().stopper();
+    let sent = Instant::now();
     let mut running = match &task {
         Task::Run(work) => lease.connection().run(work),
         Task::Fetch(page) => lease.connection().fetch(*page),
@@ -92,6 +93,7 @@ async fn attend(pool: &Arc<Pool>, mut lease: Lease, task: Task, cursor: InUse, e
         () = ends.cancel.cancelled() => Err(cancelled()),
         () = pool.stop.cancelled() => Err(closed(Retry::IfIdempotent)),
     };
+    pool.stages.io.observe(sent.elapsed().as_secs_f64());
     match ended {
         Ok(outcome) => {
             drop(running);

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agw_foreign::{LineId, Place, Queue, Reply};
+use agw_telemetry::Histogram;
 use agw_wire::{CallError, Retry};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -33,6 +34,7 @@ const GRACE: Duration = Duration::from_secs(1);
 pub(crate) struct Lane {
     slots: Vec<Slot>,
     pub(crate) queue: Arc<Queue>,
+    queue_seconds: Histogram,
 }
 
 /// One connection and those that follow it.
@@ -66,9 +68,9 @@ struct Keeper {
 // === impl Lane ===
 
 impl Lane {
-    pub(crate) fn new(connections: usize) -> Self {
+    pub(crate) fn new(connections: usize, queue_seconds: Histogram) -> Self {
         let slots = (0..connections).map(|_| Slot(watch::Sender::new(State::Idle))).collect();
-        Lane { slots, queue: Arc::new(Queue::new(connections * DEPTH)) }
+        Lane { slots, queue: Arc::new(Queue::new(connections * DEPTH)), queue_seconds }
     }
 
     /// Connections that are up.
@@ -94,8 +96,11 @@ impl Pool {
         work: Work,
         deadline: Instant,
     ) -> Result<Reply, CallError> {
-        let until = deadline.min(Instant::now() + self.policy.acquire_timeout);
-        let place = pool::place(&self.lane.queue, line, until).await?;
+        let began = Instant::now();
+        let until = deadline.min(began + self.policy.acquire_timeout);
+        let place = pool::place(&self.lane.queue, line, until).await;
+        self.lane.queue_seconds.observe(began.elapsed().as_secs_f64());
+        let place = place?;
         let connection = self.shared_connection(worker, deadline).await?;
         let mut running = Running {
             statement: Some(Arc::clone(&connection).run(work)),
@@ -103,7 +108,10 @@ impl Pool {
             pool: Arc::clone(self),
             place: Some(place),
         };
-        match timeout_at(deadline, running.end()).await {
+        let sent = Instant::now();
+        let ended = timeout_at(deadline, running.end()).await;
+        self.stages.io.observe(sent.elapsed().as_secs_f64());
+        match ended {
             Ok(ran) => ran.map(|ran| Reply::sql(ran.reply.finish(0))),
             Err(_) => Err(timeout_io()),
         }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agw_config::SqlPool;
+use agw_config::{SqlPool, SqlResource};
 use agw_foreign::{LineId, Place, Queue, ResourceStatus};
-use agw_telemetry::Gauge;
+use agw_telemetry::{Gauge, Stages};
 use agw_wire::{CallError, Retry};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -34,6 +34,7 @@ pub(crate) struct Pool {
     idle: Mutex<Vec<Idle>>,
     last_error: Mutex<Option<&'static str>>,
     pub(crate) gauges: Gauges,
+    pub(crate) stages: Stages,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
     runtime: Handle,
@@ -74,23 +75,24 @@ pub(crate) struct Counted(Gauge);
 
 impl Pool {
     pub(crate) fn new(
-        resource: &str,
+        resource: &SqlResource,
         engine: Box<dyn Engine>,
-        policy: SqlPool,
-        stall_timeout: Duration,
+        lane: Lane,
         gauges: Gauges,
+        stages: Stages,
         runtime: Handle,
     ) -> Arc<Self> {
         Arc::new(Pool {
-            resource: resource.to_owned(),
+            resource: resource.name.clone(),
             engine,
-            queue: Arc::new(Queue::new(policy.max)),
-            lane: Lane::new(policy.pipelined),
-            policy,
-            stall_timeout,
+            queue: Arc::new(Queue::new(resource.pool.max)),
+            lane,
+            policy: resource.pool,
+            stall_timeout: resource.limits.call_timeout,
             idle: Mutex::default(),
             last_error: Mutex::new(None),
             gauges,
+            stages,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             runtime,
@@ -118,7 +120,9 @@ impl Pool {
         let acquiring = async {
             let began = Instant::now();
             let until = deadline.min(began + self.policy.acquire_timeout);
-            let place = place(&self.queue, line, until).await?;
+            let place = place(&self.queue, line, until).await;
+            self.stages.queue.observe(began.elapsed().as_secs_f64());
+            let place = place?;
             match self.take_idle() {
                 Some(open) => Ok(self.lease(open, place)),
                 None => self.connect(place, began, deadline).await,
@@ -173,8 +177,10 @@ impl Pool {
     }
 
     async fn open(&self, until: Instant) -> Result<Open, ConnectError> {
+        let began = Instant::now();
         match self.engine.connect(until).await {
             Ok(connection) => {
+                self.stages.connect.observe(began.elapsed().as_secs_f64());
                 *self.last_error.lock() = None;
                 Ok(Open { connection, until: Instant::now() + self.lifetime() })
             }
@@ -190,7 +196,9 @@ impl Pool {
         &self,
         until: Instant,
     ) -> Result<Arc<dyn SharedConnection>, ConnectError> {
+        let began = Instant::now();
         let connection = self.engine.connect_shared(until).await?;
+        self.stages.connect.observe(began.elapsed().as_secs_f64());
         *self.last_error.lock() = None;
         Ok(connection)
     }

@@ -236,13 +236,13 @@ impl Call {
         let line = self.grant.line;
         let _place = match resource.try_place(line) {
             Some(place) => {
-                resource.pool_wait_seconds.observe(0.0);
+                resource.queue_seconds.observe(0.0);
                 place
             }
             None => {
                 let place = resource.wait_for_place(line, self.deadline, &self.cancel).await;
                 begun = Instant::now();
-                resource.pool_wait_seconds.observe((begun - self.started).as_secs_f64());
+                resource.queue_seconds.observe((begun - self.started).as_secs_f64());
                 let place = place?;
                 // It may have opened meanwhile; whoever waited need not find out by a timeout.
                 if resource.breaker_state() == BreakerState::Open && !ticket.is_probe() {
@@ -259,7 +259,7 @@ impl Call {
             outcome = &mut self.backend => outcome,
             () = self.cancel.cancelled() => Err(cancelled()),
         };
-        ticket.settle(&outcome, begun.elapsed());
+        ticket.settle(&outcome, || begun.elapsed());
         outcome
     }
 }

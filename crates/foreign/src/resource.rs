@@ -41,7 +41,7 @@ pub struct Resource {
     policy: ResourcePolicy,
     queue: Queue,
     pub(crate) breaker: Breaker,
-    pub(crate) pool_wait_seconds: Histogram,
+    pub(crate) queue_seconds: Histogram,
 }
 
 // === impl Resource ===
@@ -54,7 +54,7 @@ impl Resource {
         let gauge = metrics.breaker_state.get_or_create(&labels).clone();
         Arc::new(Resource {
             breaker: Breaker::new(&name, &policy, gauge),
-            pool_wait_seconds: metrics.pool_wait_seconds.get_or_create(&labels).clone(),
+            queue_seconds: metrics.stages(&name, "gate").queue,
             queue: Queue::new(policy.in_flight_max.max(1)),
             policy,
             name,

@@ -117,6 +117,16 @@ pub struct ResourceLabels {
     pub resource: String,
 }
 
+/// Where the calls of a resource wait.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct QueueLabels {
+    /// Resource name.
+    pub resource: String,
+    /// `gate` (a place within `limits.in_flight`), `pool` (a connection of one's own) or `lane` (a place on a connection
+    /// that pipelined statements share).
+    pub queue: &'static str,
+}
+
 /// Connections of a resource.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct PoolLabels {
