@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use agw_config::{self as config, CallRate, Plugin, Snapshot, SqlEndpoint, SqlServerEngine};
+use agw_config::{
+    self as config, CallRate, InjectedError, InjectedFault, Plugin, Snapshot, SqlEndpoint, SqlServerEngine,
+};
 use agw_foreign::{
-    Access, AccessBuilder, BreakerState, GrantBounds, GrantedResource, Rate, Resource, ResourcePolicy,
-    ResourceStatus,
+    Access, AccessBuilder, BreakerState, Code, Fault, FaultPolicy, GrantBounds, GrantedResource, Rate,
+    Resource, ResourcePolicy, ResourceStatus,
 };
 use agw_foreign_redis::RedisBackend;
 use agw_foreign_sql::{SqlBackend, SqlRuntime};
@@ -39,7 +41,8 @@ impl Resources {
     pub(crate) fn build(snapshot: &Snapshot, workers: usize, metrics: &Arc<Metrics>) -> Result<Self> {
         let redis = |resource: &Arc<config::Resource>| {
             let backend = RedisBackend::new(resource, workers, metrics)?;
-            let gate = Resource::new(resource.name.clone(), redis_policy(resource), metrics);
+            let (policy, faults) = (redis_policy(resource), faults(resource.faults));
+            let gate = Resource::with_faults(resource.name.clone(), policy, faults, metrics);
             anyhow::Ok(Attached { kind: "redis", gate, backend: Backend::Redis(backend) })
         };
         let mut by_name = BTreeMap::new();
@@ -52,7 +55,8 @@ impl Resources {
             for (name, resource) in &snapshot.sql_resources {
                 let backend = SqlBackend::new(resource, &runtime, metrics)
                     .with_context(|| format!("set up the resource {name:?}"))?;
-                let gate = Resource::new(name.clone(), sql_policy(resource), metrics);
+                let (policy, faults) = (sql_policy(resource), faults(resource.faults));
+                let gate = Resource::with_faults(name.clone(), policy, faults, metrics);
                 let kind = sql_kind(&resource.endpoint);
                 by_name.insert(name.clone(), Attached { kind, gate, backend: Backend::Sql(backend) });
             }
@@ -137,6 +141,7 @@ impl Attached {
             "waiting": self.gate.waiting(),
             "connections": { "multiplexed": multiplexed, "leased": leased, "idle": idle },
             "last_error": last_error,
+            "faults": self.gate.faults().map(show_faults),
         })
     }
 }
@@ -171,6 +176,33 @@ fn sql_grant(
 fn bounds(share_percent: u32, rate: Option<CallRate>) -> GrantBounds {
     let rate = rate.map(|CallRate { per_second, burst }| Rate { per_second, burst });
     GrantBounds { share_percent, rate }
+}
+
+fn faults(policy: Option<config::FaultPolicy>) -> Option<FaultPolicy> {
+    let config::FaultPolicy { share_percent, delay, fault } = policy?;
+    let fault = match fault {
+        InjectedFault::None => Fault::None,
+        InjectedFault::Error(error) => Fault::Error(match error {
+            InjectedError::TimeoutQueue => Code::TimeoutQueue,
+            InjectedError::TimeoutConnect => Code::TimeoutConnect,
+            InjectedError::TimeoutIo => Code::TimeoutIo,
+            InjectedError::Unavailable => Code::Unavailable,
+            InjectedError::CircuitOpen => Code::CircuitOpen,
+            InjectedError::Overloaded => Code::Overloaded,
+            InjectedError::Auth => Code::Auth,
+        }),
+        InjectedFault::Cut => Fault::Cut,
+    };
+    Some(FaultPolicy { share_percent, delay, fault })
+}
+
+fn show_faults(FaultPolicy { share_percent, delay, fault }: FaultPolicy) -> Value {
+    let fault = match fault {
+        Fault::None => Value::Null,
+        Fault::Error(code) => json!(code.as_str()),
+        Fault::Cut => json!("cut"),
+    };
+    json!({ "share": share_percent, "delay_ms": delay.as_millis() as u64, "fault": fault })
 }
 
 fn sql_kind(endpoint: &SqlEndpoint) -> &'static str {

@@ -10,6 +10,7 @@ mod certificate;
 pub(crate) mod cluster;
 mod command;
 mod endpoint;
+mod faults;
 mod grant;
 pub(crate) mod listener;
 mod name;

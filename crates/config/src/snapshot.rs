@@ -5,6 +5,7 @@
 //! refers to one that exists.
 
 mod cluster;
+mod faults;
 mod listener;
 mod matching;
 mod route;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use crate::secret::Secret;
 
 pub use cluster::*;
+pub use faults::*;
 pub use listener::*;
 pub use matching::*;
 pub use route::*;
@@ -133,6 +135,8 @@ pub struct Resource {
     pub limits: ResourceLimits,
     /// When it counts as dead.
     pub breaker: BreakerPolicy,
+    /// What is made to go wrong with a share of its calls.
+    pub faults: Option<FaultPolicy>,
     /// Scripts by name.
     pub scripts: BTreeMap<String, String>,
     /// Who may use it, by plugin name. Nobody else may.

@@ -131,6 +131,7 @@ fn access(port: u16) -> Arc<Access> {
         },
         limits,
         breaker: BreakerPolicy { failures: 5, probe_interval: second },
+        faults: None,
         scripts: BTreeMap::new(),
         grants: BTreeMap::new(),
     };

@@ -137,7 +137,8 @@ impl Access {
         // After the checks, so that a refusal drops what the call has taken: the answer says that its lease has ended.
         grant.admit(&self.gate, site.calls_before, started)?;
         let (gate, grant) = (Arc::clone(&self.gate), Arc::clone(grant));
-        Ok(Started::Call(Call { gate, grant, backend, cancel: site.cancel, started, deadline }))
+        let CallSite { context, cancel, .. } = site;
+        Ok(Started::Call(Call { gate, grant, backend, context, cancel, started, deadline }))
     }
 
     /// The context is gone: what it still holds (leases) goes back.

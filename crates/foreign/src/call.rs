@@ -8,7 +8,7 @@ use agw_wire::{CallError, Code, Response};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::{BackendFuture, GrantedResource, Reply};
+use crate::backend::{BackendFuture, ContextKey, GrantedResource, Reply};
 use crate::breaker::{self, BreakerState};
 use crate::queue::LineId;
 use crate::rate::{Rate, RateLimit};
@@ -78,6 +78,7 @@ pub(crate) struct Call {
     pub(crate) gate: Arc<PluginGate>,
     pub(crate) grant: Arc<Grant>,
     pub(crate) backend: BackendFuture,
+    pub(crate) context: ContextKey,
     pub(crate) cancel: CancellationToken,
     pub(crate) started: Instant,
     pub(crate) deadline: Instant,
@@ -254,10 +255,21 @@ impl Call {
                 place
             }
         };
-        let outcome = tokio::select! {
-            biased;
-            outcome = &mut self.backend => outcome,
-            () = self.cancel.cancelled() => Err(cancelled()),
+        let outcome = match resource.faults.as_ref().filter(|faults| faults.draw()) {
+            None => tokio::select! {
+                biased;
+                outcome = &mut self.backend => outcome,
+                () = self.cancel.cancelled() => Err(cancelled()),
+            },
+            Some(faults) => {
+                let end = || self.grant.granted.context_ended(self.context);
+                let outcome = Box::pin(faults.befall(&mut self.backend, self.deadline, end));
+                tokio::select! {
+                    biased;
+                    outcome = outcome => outcome,
+                    () = self.cancel.cancelled() => Err(cancelled()),
+                }
+            }
         };
         ticket.settle(&outcome, || begun.elapsed());
         outcome

@@ -5,6 +5,7 @@ mod backend;
 mod breaker;
 mod call;
 mod call_table;
+mod faults;
 mod queue;
 mod rate;
 mod resource;
@@ -15,6 +16,7 @@ pub use backend::{BackendFuture, CallSite, ContextKey, GrantedResource, Reply, R
 pub use breaker::{BreakerState, TELLING_TIMEOUT};
 pub use call::GrantBounds;
 pub use call_table::{CallTable, TableFull};
+pub use faults::{Fault, FaultPolicy};
 pub use queue::{LineId, Place, Queue, QueueFull};
 pub use rate::Rate;
 pub use resource::{Resource, ResourcePolicy};

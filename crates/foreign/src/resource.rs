@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::breaker::{Breaker, BreakerState};
 use crate::call::cancelled;
+use crate::faults::{FaultPolicy, Faults};
 use crate::queue::{LineId, Place, Queue};
 
 /// Bounds on the calls of one resource.
@@ -41,6 +42,7 @@ pub struct Resource {
     policy: ResourcePolicy,
     queue: Queue,
     pub(crate) breaker: Breaker,
+    pub(crate) faults: Option<Faults>,
     pub(crate) queue_seconds: Histogram,
 }
 
@@ -49,12 +51,29 @@ pub struct Resource {
 impl Resource {
     /// A gate with every place free and the breaker closed.
     pub fn new(name: impl Into<String>, policy: ResourcePolicy, metrics: &Metrics) -> Arc<Self> {
+        Resource::with_faults(name, policy, None, metrics)
+    }
+
+    /// The same with faults that befall a share of its calls, which the log says.
+    pub fn with_faults(
+        name: impl Into<String>,
+        policy: ResourcePolicy,
+        faults: Option<FaultPolicy>,
+        metrics: &Metrics,
+    ) -> Arc<Self> {
         let name = name.into();
+        if let Some(FaultPolicy { share_percent, .. }) = faults {
+            tracing::warn!(
+                resource.name = name,
+                "faults are injected into {share_percent} per cent of the calls"
+            );
+        }
         let labels = ResourceLabels { resource: name.clone() };
         let gauge = metrics.breaker_state.get_or_create(&labels).clone();
         Arc::new(Resource {
             breaker: Breaker::new(&name, &policy, gauge),
             queue_seconds: metrics.stages(&name, "gate").queue,
+            faults: faults.map(|faults| Faults::new(&name, faults, metrics)),
             queue: Queue::new(policy.in_flight_max.max(1)),
             policy,
             name,
@@ -74,6 +93,11 @@ impl Resource {
     /// Whether calls pass.
     pub fn breaker_state(&self) -> BreakerState {
         self.breaker.state()
+    }
+
+    /// The faults that befall a share of its calls.
+    pub fn faults(&self) -> Option<FaultPolicy> {
+        self.faults.as_ref().map(|faults| faults.policy)
     }
 
     /// Calls under way.

@@ -147,6 +147,15 @@ pub struct RejectLabels {
     pub reason: &'static str,
 }
 
+/// A fault that was injected into a call.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct FaultLabels {
+    /// Resource name.
+    pub resource: String,
+    /// `delay`, `error` or `cut`.
+    pub fault: &'static str,
+}
+
 /// The kept results of one SQL statement for one plugin.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct CacheLabels {

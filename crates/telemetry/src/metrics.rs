@@ -89,6 +89,8 @@ pub struct Metrics {
     pub cache_lookups: Family<CacheLookupLabels, Counter>,
     /// `agw_resource_cache_evictions_total`: kept results that gave way for want of room.
     pub cache_evictions: Family<CacheLabels, Counter>,
+    /// `agw_resource_faults_injected_total`: by the operator, to rehearse them.
+    pub faults_injected: Family<FaultLabels, Counter>,
     /// `agw_plugin_counter_total`: counters that plugins defined.
     pub plugin_counters: Family<PluginMetricLabels, Counter>,
     /// `agw_plugin_gauge`: gauges that plugins defined.
@@ -144,6 +146,7 @@ impl Metrics {
             reconnects: Family::default(),
             cache_lookups: Family::default(),
             cache_evictions: Family::default(),
+            faults_injected: Family::default(),
             plugin_counters: Family::default(),
             plugin_gauges: Family::default(),
             plugin_histograms: Family::new_with_constructor(plugin_histogram as fn() -> Histogram),
@@ -197,6 +200,7 @@ impl Metrics {
         r.register("resource_reconnects", "Connections made after a loss", self.reconnects.clone());
         r.register("resource_cache_lookups", "Looks for kept results", self.cache_lookups.clone());
         r.register("resource_cache_evictions", "Kept results without room", self.cache_evictions.clone());
+        r.register("resource_faults_injected", "Faults for a rehearsal", self.faults_injected.clone());
     }
 
     /// The handles of one resource's stages, whose calls wait in this queue.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{HIDDEN, size, tls};
-use crate::snapshot::{CallRate, Grant, GrantedCommands, RedisAddress, Resource};
+use crate::snapshot::{CallRate, FaultPolicy, Grant, GrantedCommands, InjectedFault, RedisAddress, Resource};
 use crate::units::show_duration;
 
 pub(super) fn show(resource: &Resource) -> Value {
@@ -32,6 +32,7 @@ pub(super) fn show(resource: &Resource) -> Value {
         },
         "grants": resource.grants.iter().map(|(plugin, item)| grant(plugin, item)).collect::<Vec<_>>(),
     });
+    show_faults(&mut shown, resource.faults);
     match &resource.redis.address {
         RedisAddress::Memory { name } => shown["url"] = json!(format!("memory://{name}")),
         RedisAddress::Tcp { host, port } => {
@@ -72,6 +73,17 @@ fn grant(plugin: &str, grant: &Grant) -> Value {
     });
     show_rate(&mut shown, grant.rate);
     shown
+}
+
+pub(super) fn show_faults(resource: &mut Value, faults: Option<FaultPolicy>) {
+    let Some(FaultPolicy { share_percent, delay, fault }) = faults else { return };
+    let mut shown = json!({ "share": share_percent, "delay": show_duration(delay) });
+    match fault {
+        InjectedFault::None => {}
+        InjectedFault::Error(error) => shown["error"] = json!(error.as_str()),
+        InjectedFault::Cut => shown["cut"] = json!(true),
+    }
+    resource["faults"] = shown;
 }
 
 pub(super) fn show_rate(grant: &mut Value, rate: Option<CallRate>) {

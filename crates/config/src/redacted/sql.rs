@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::resource::show_rate;
+use super::resource::{show_faults, show_rate};
 use super::{HIDDEN, size, tls};
 use crate::snapshot::{
     SqlEndpoint, SqlGrant, SqlHost, SqlResource, SqlServer, SqlServerEngine, SqlStatement, SqlTarget,
@@ -41,6 +41,7 @@ pub(super) fn show(resource: &SqlResource) -> Value {
         "statements": resource.statements.iter().map(statement).collect::<Map<_, _>>(),
         "grants": resource.grants.iter().map(|(plugin, item)| grant(plugin, item)).collect::<Vec<_>>(),
     });
+    show_faults(&mut shown, resource.faults);
     match &resource.endpoint {
         SqlEndpoint::Server(at) => server(&mut shown, at),
         SqlEndpoint::Sqlite(at) => {

@@ -1,6 +1,6 @@
 //! Every number of the document with its bounds, for the tests that hold code and reference together.
 
-use super::{cluster, endpoint, grant, listener, plugin, resource, route, sql};
+use super::{cluster, endpoint, faults, grant, listener, plugin, resource, route, sql};
 use crate::units::Bounds;
 
 /// Where a number is.
@@ -121,6 +121,8 @@ pub(crate) const ALL: &[(Section, &str, Bounds)] = &[
     (Section::Resource, "limits.waiters", resource::WAITERS),
     (Section::Resource, "breaker.failures", resource::FAILURES),
     (Section::Resource, "breaker.probe_interval", resource::PROBE_INTERVAL),
+    (Section::Resource, "faults.share", faults::SHARE),
+    (Section::Resource, "faults.delay", faults::DELAY),
     (Section::Grant, "key_bytes", grant::KEY_BYTES),
     (Section::Grant, "share", grant::SHARE),
     (Section::Grant, "rate.per_second", grant::RATE_PER_SECOND),
@@ -144,6 +146,8 @@ pub(crate) const ALL: &[(Section, &str, Bounds)] = &[
     (Section::Sql, "limits.waiters", sql::WAITERS),
     (Section::Sql, "breaker.failures", resource::FAILURES),
     (Section::Sql, "breaker.probe_interval", resource::PROBE_INTERVAL),
+    (Section::Sql, "faults.share", faults::SHARE),
+    (Section::Sql, "faults.delay", faults::DELAY),
     (Section::SqlGrant, "share", grant::SHARE),
     (Section::SqlGrant, "rate.per_second", grant::RATE_PER_SECOND),
     (Section::SqlGrant, "rate.burst", grant::RATE_BURST),

@@ -8,13 +8,13 @@ use crate::problem::quoted;
 use crate::reader::{Fields, Item};
 use crate::schema::name::{Mentions, Unique, check_name};
 use crate::schema::sql::{self, SqlType};
-use crate::schema::{endpoint, grant};
+use crate::schema::{endpoint, faults, grant};
 use crate::snapshot::{BreakerPolicy, PoolPolicy, RedisAddress, Resource, ResourceLimits, SqlResource};
 use crate::units::{Bounds, HOUR, KIB, MIB, MINUTE, MS, SECOND};
 
-const FIELDS: [&str; 13] = [
+const FIELDS: [&str; 14] = [
     "name", "type", "url", "endpoint", "database", "username", "password", "tls", "pool", "limits",
-    "breaker", "scripts", "grants",
+    "breaker", "faults", "scripts", "grants",
 ];
 const POOL: [&str; 5] = ["max", "leased", "connect_timeout", "acquire_timeout", "idle_timeout"];
 const LIMITS: [&str; 7] =
@@ -78,13 +78,14 @@ fn redis(item: &Item<'_>, unique: &mut Unique, mentions: &Mentions) -> Option<Re
     let pool = pool(&fields);
     let limits = limits(&fields);
     let breaker = breaker(&fields);
+    let faults = faults::lower(&fields);
     let scripts = fields.optional("scripts").map(|item| scripts(&item)).unwrap_or_default();
     let grants = grants(&fields, &scripts, mentions);
     let redis = redis?;
     if let (RedisAddress::Memory { .. }, Some(item)) = (&redis.address, fields.optional("scripts")) {
         item.problem("the embedded store runs no scripts", "Remove the scripts, or use a Redis server");
     }
-    Some(Resource { name, redis, pool, limits, breaker, scripts, grants })
+    Some(Resource { name, redis, pool, limits, breaker, faults, scripts, grants })
 }
 
 pub(super) fn breaker(fields: &Fields<'_>) -> BreakerPolicy {

@@ -12,11 +12,11 @@ use agw_sql_statements::Dialect;
 use crate::problem::quoted;
 use crate::reader::{Fields, Item};
 use crate::schema::name::{Mentions, Unique, check_name};
-use crate::schema::resource;
+use crate::schema::{faults, resource};
 use crate::snapshot::{SqlEndpoint, SqlGrant, SqlLimits, SqlPool, SqlResource, SqlStatement, SqlTarget};
 use crate::units::{Bounds, DAY, GIB, HOUR, KIB, MIB, MINUTE, MS, SECOND};
 
-const FIELDS: [&str; 17] = [
+const FIELDS: [&str; 18] = [
     "name",
     "type",
     "url",
@@ -32,6 +32,7 @@ const FIELDS: [&str; 17] = [
     "pool",
     "limits",
     "breaker",
+    "faults",
     "statements",
     "grants",
 ];
@@ -108,10 +109,11 @@ pub(super) fn lower(
     let pool = pool(&fields);
     let limits = limits(&fields);
     let breaker = resource::breaker(&fields);
+    let faults = faults::lower(&fields);
     let statements = statements(&fields, sql_type);
     let grants = grants(&fields, &statements, &limits, mentions);
     check_replicas(&fields, endpoint.as_ref(), &statements, &grants);
-    Some(SqlResource { name, endpoint: endpoint?, pool, limits, breaker, statements, grants })
+    Some(SqlResource { name, endpoint: endpoint?, pool, limits, breaker, faults, statements, grants })
 }
 
 /// Replicas take no writes.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{BreakerPolicy, CallRate, Tls};
+use super::{BreakerPolicy, CallRate, FaultPolicy, Tls};
 use crate::secret::Secret;
 
 /// An external SQL database.
@@ -20,6 +20,8 @@ pub struct SqlResource {
     pub limits: SqlLimits,
     /// When it counts as dead.
     pub breaker: BreakerPolicy,
+    /// What is made to go wrong with a share of its calls.
+    pub faults: Option<FaultPolicy>,
     /// Named statements.
     pub statements: BTreeMap<String, SqlStatement>,
     /// Who may use it, by plugin name. Nobody else may.

@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use super::{accept, load_with, usual_files};
 use crate::{
-    Balance, CallRate, ClusterTarget, FailurePolicy, FieldMatch, Forward, GrantedCommands, HashKey,
-    HostMatch, HostRewrite, ModuleSource, PathMatch, PathRewrite, Protocols, RedisAddress, Route,
-    RouteAction, SqlEndpoint, TlsVersion, UpstreamProtocol, ValueMatch, VmMode, WeightedCluster,
+    Balance, CallRate, ClusterTarget, FailurePolicy, FaultPolicy, FieldMatch, Forward, GrantedCommands,
+    HashKey, HostMatch, HostRewrite, InjectedError, InjectedFault, ModuleSource, PathMatch, PathRewrite,
+    Protocols, RedisAddress, Route, RouteAction, SqlEndpoint, TlsVersion, UpstreamProtocol, ValueMatch,
+    VmMode, WeightedCluster,
 };
 
 pub(super) const COMPLETE: &str = include_str!("complete.yaml");
@@ -221,6 +222,8 @@ fn every_field_of_a_resource_arrives() {
     assert_eq!((limits.request_bytes_max, limits.response_bytes_max), (64 << 10, 512 << 10));
     assert_eq!((limits.batch_max, limits.in_flight_max, limits.waiters_max), (32, 200, 100));
     assert_eq!((resource.breaker.failures, resource.breaker.probe_interval), (3, Duration::from_secs(1)));
+    let (delay, fault) = (Duration::from_millis(20), InjectedFault::Error(InjectedError::TimeoutIo));
+    assert_eq!(resource.faults, Some(FaultPolicy { share_percent: 5, delay, fault }));
     assert_eq!(resource.scripts["from-file"], "return redis.call('INCR', KEYS[1])");
     assert_eq!(resource.scripts["inline"], "return 1");
     let grant = &resource.grants["rate-limit"];
@@ -270,6 +273,8 @@ fn every_field_of_a_sql_resource_arrives() {
     assert_eq!((limits.rows_max, limits.cell_bytes_max, limits.batch_max), (50, 16 << 10, 8));
     assert_eq!((limits.in_flight_max, limits.waiters_max), (200, 100));
     assert_eq!((users.breaker.failures, users.breaker.probe_interval), (3, Duration::from_secs(1)));
+    let (delay, fault) = (Duration::ZERO, InjectedFault::Cut);
+    assert_eq!(users.faults, Some(FaultPolicy { share_percent: 1, delay, fault }));
     let (find, touch) = (&users.statements["find-key"], &users.statements["touch"]);
     assert_eq!(find.text, "SELECT user_id FROM api_keys WHERE key_hash = ?1");
     assert_eq!((find.read_only, find.pipelined, find.cache), (true, false, None));
@@ -293,9 +298,15 @@ fn every_field_of_a_sql_resource_arrives() {
 }
 
 #[test]
-fn the_complete_document_earns_no_warning() {
+fn the_complete_document_earns_no_warning_but_for_its_faults() {
     let loaded = load_with(COMPLETE, &usual_files()).expect("it loads");
-    assert_eq!(super::lines(&loaded.warnings), Vec::<String>::new());
+    let places: Vec<_> = loaded.warnings.iter().map(|warning| warning.path.as_str()).collect();
+    assert_eq!(
+        places,
+        ["resources[0].faults", "resources[3].faults"],
+        "{:#?}",
+        super::lines(&loaded.warnings)
+    );
 }
 
 #[test]

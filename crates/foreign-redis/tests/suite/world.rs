@@ -51,6 +51,7 @@ pub(crate) fn resource(port: u16) -> Resource {
             waiters_max: 1000,
         },
         breaker: BreakerPolicy { failures: 5, probe_interval: 500 * MS },
+        faults: None,
         scripts: BTreeMap::from([
             ("double".to_owned(), "return tonumber(ARGV[1]) * 2".to_owned()),
             ("touch".to_owned(), "return redis.call('INCR', KEYS[1])".to_owned()),
