@@ -11,7 +11,8 @@ use agw_wire::{CallError, Code, DecodeError, Request, Response, Style};
 use tokio::time::Instant;
 
 use crate::backend::{CallSite, ContextKey, GrantedResource, Reply};
-use crate::call::{Call, Grant, GrantBounds, PluginGate, Refusal, UnderWay};
+use crate::call::Call;
+use crate::grant::{Grant, GrantBounds, PluginGate, Refusal, UnderWay};
 use crate::resource::{Resource, timed_out_in_queue};
 
 /// A call on its way; it gives the bytes of its `Response`. It never blocks and ends by the call's deadline.

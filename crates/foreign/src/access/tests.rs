@@ -372,11 +372,11 @@ async fn a_plugin_over_its_rate_is_told_when_to_come_again_while_others_pass() {
             panic!()
         };
         let error = outcome(&bytes).unwrap_err();
-        assert_eq!((error.code, error.retry), (Code::Overloaded, Retry::Safe));
-        assert!(error.message.contains("retry after 251 ms"), "{}", error.message);
+        assert_eq!((error.code, error.retry, error.retry_after_ms), (Code::Overloaded, Retry::Safe, 250));
+        assert!(error.message.contains("retry after 250 ms"), "{}", error.message);
     }
     assert!(outcome(&world.future().await).is_ok(), "another plugin");
-    tokio::time::advance(251 * MS).await;
+    tokio::time::advance(250 * MS).await;
     assert!(outcome(&world.spawn_of(&hurried).await.await.unwrap()).is_ok());
     world.assert_nothing_is_held();
     let metrics = world.metrics.encode().unwrap();
