@@ -1,7 +1,8 @@
-//! The small versions of the scenarios of SQL. They judge counts; how long something took is printed.
+//! The small versions of the scenarios of SQL and of neighbours on one Redis. They judge counts; how long something took is printed.
 
 #![expect(clippy::print_stdout, reason = "figures are its output")]
 
+mod neighbour;
 mod sql;
 mod verdict;
 
@@ -13,6 +14,14 @@ use crate::verdict::Verdict;
 fn hold(scenario: fn(&mut Verdict, Size) -> Result<()>) -> Result<()> {
     let mut verdict = Verdict { untimed: true, failed: 0 };
     scenario(&mut verdict, Size::Small)?;
+    ensure!(verdict.failed == 0, "{} promises did not hold", verdict.failed);
+    Ok(())
+}
+
+#[test]
+fn a_plugin_that_floods_redis_refuses_nobody_but_itself() -> Result<()> {
+    let mut verdict = Verdict { untimed: true, failed: 0 };
+    neighbour::run(&mut verdict, neighbour::SMALL)?;
     ensure!(verdict.failed == 0, "{} promises did not hold", verdict.failed);
     Ok(())
 }
