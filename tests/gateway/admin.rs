@@ -7,7 +7,7 @@ const PAGES: [&str; 7] =
     ["/livez", "/readyz", "/metrics", "/v1/config", "/v1/plugins", "/v1/resources", "/v1/revisions"];
 
 /// The families of control-and-resources, section 5.3, that issue 2 brings.
-const METRICS: [&str; 16] = [
+const METRICS: [&str; 18] = [
     "agw_http_requests_total",
     "agw_http_request_duration_seconds_bucket",
     "agw_upstream_duration_seconds_bucket",
@@ -18,7 +18,9 @@ const METRICS: [&str; 16] = [
     "agw_plugin_vms",
     "agw_vm_restarts_total",
     "agw_resource_operation_duration_seconds_bucket",
-    "agw_resource_pool_wait_seconds_bucket",
+    "agw_resource_queue_seconds_bucket",
+    "agw_resource_connect_seconds_bucket",
+    "agw_resource_io_seconds_bucket",
     "agw_resource_pool_connections",
     "agw_resource_pool_rejected_total",
     "agw_resource_breaker_state",

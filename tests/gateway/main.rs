@@ -5,6 +5,7 @@ mod admin;
 mod backoff;
 mod check;
 mod clients;
+mod faults;
 mod hand_over;
 mod limits;
 mod misbehave;

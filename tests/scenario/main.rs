@@ -9,6 +9,7 @@ mod hand_over;
 mod held;
 mod holder;
 mod idle_and_slow;
+mod neighbour;
 mod outage;
 mod reload;
 mod rotation;
@@ -55,6 +56,9 @@ const SCENARIOS: &[(&str, &str, Scenario)] = &[
         idle_and_slow::run,
     ),
     ("held", "1,000 requests inside a Redis call at once", held::run),
+    ("neighbour", "a plugin that asks as fast as it can beside a quiet one on the same Redis", |verdict| {
+        neighbour::run(verdict, neighbour::FULL)
+    }),
     (
         "sql-deadline",
         "statements of 10 s with a deadline of 200 ms: all stopped, beside 10,000 others",

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "figures are its output")]
 
 mod faults;
+mod neighbour;
 mod sql;
 mod verdict;
 
@@ -14,6 +15,14 @@ use crate::verdict::Verdict;
 fn hold(scenario: fn(&mut Verdict, Size) -> Result<()>) -> Result<()> {
     let mut verdict = Verdict { untimed: true, failed: 0 };
     scenario(&mut verdict, Size::Small)?;
+    ensure!(verdict.failed == 0, "{} promises did not hold", verdict.failed);
+    Ok(())
+}
+
+#[test]
+fn a_plugin_that_floods_redis_refuses_nobody_but_itself() -> Result<()> {
+    let mut verdict = Verdict { untimed: true, failed: 0 };
+    neighbour::run(&mut verdict, neighbour::SMALL)?;
     ensure!(verdict.failed == 0, "{} promises did not hold", verdict.failed);
     Ok(())
 }

@@ -30,7 +30,7 @@ pub use gateway::Gateway;
 pub use guest::guest;
 pub use h2_client::H2Client;
 pub use http_client::{Client, Reply};
-pub use load::{Load, LoadReport};
+pub use load::{Load, LoadReport, RunningLoad};
 pub use mariadb::{Mariadb, MariadbOptions};
 pub use metrics::Metrics;
 pub use nginx::Nginx;

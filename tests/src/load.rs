@@ -23,6 +23,7 @@ pub struct Load {
     path: String,
     headers: Vec<(String, String)>,
     connections: usize,
+    pace: Duration,
 }
 
 /// One request's fate.
@@ -57,12 +58,18 @@ pub struct RunningLoad {
 impl Load {
     /// GET `path` over `connections` kept connections.
     pub fn new(address: SocketAddr, path: &str, connections: usize) -> Self {
-        Load { address, path: path.to_owned(), headers: Vec::new(), connections }
+        Load { address, path: path.to_owned(), headers: Vec::new(), connections, pace: Duration::ZERO }
     }
 
     /// The same with one more header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The same with a connection's requests no closer together than this.
+    pub fn pace(mut self, pace: Duration) -> Self {
+        self.pace = pace;
         self
     }
 
@@ -127,6 +134,9 @@ impl Load {
             if status == 0 {
                 // A server that refuses must not make this loop spin.
                 tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            if !self.pace.is_zero() {
+                tokio::time::sleep_until((sent + self.pace).into()).await;
             }
         }
         Ok(samples)

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use agw_config::{self as config, Plugin, Snapshot, SqlEndpoint, SqlServerEngine};
+use agw_config::{
+    self as config, CallRate, InjectedError, InjectedFault, Plugin, Snapshot, SqlEndpoint, SqlServerEngine,
+};
 use agw_foreign::{
-    Access, AccessBuilder, BreakerState, GrantedResource, Resource, ResourcePolicy, ResourceStatus,
+    Access, AccessBuilder, BreakerState, Code, Fault, FaultPolicy, GrantBounds, GrantedResource, Rate,
+    Resource, ResourcePolicy, ResourceStatus,
 };
 use agw_foreign_redis::RedisBackend;
 use agw_foreign_sql::{SqlBackend, SqlRuntime, StartError};
@@ -60,7 +63,8 @@ impl Resources {
                 None => {
                     let backend = RedisBackend::new(resource, workers, metrics)
                         .with_context(|| format!("set up the resource {name:?}"))?;
-                    let gate = Resource::new(name.clone(), redis_policy(resource), metrics);
+                    let (policy, faults) = (redis_policy(resource), faults(resource.faults));
+                    let gate = Resource::with_faults(name.clone(), policy, faults, metrics);
                     Arc::new(Attached { made_from: config, gate, backend: Backend::Redis(backend) })
                 }
             };
@@ -73,7 +77,8 @@ impl Resources {
                 None => {
                     let backend = SqlBackend::new(resource, &next.sql_runtime()?, metrics)
                         .with_context(|| format!("set up the resource {name:?}"))?;
-                    let gate = Resource::new(name.clone(), sql_policy(resource), metrics);
+                    let (policy, faults) = (sql_policy(resource), faults(resource.faults));
+                    let gate = Resource::with_faults(name.clone(), policy, faults, metrics);
                     Arc::new(Attached { made_from: config, gate, backend: Backend::Sql(backend) })
                 }
             };
@@ -146,6 +151,7 @@ impl Resources {
         metrics: &Arc<Metrics>,
     ) -> Result<Arc<Access>> {
         let access = Access::builder(&plugin.name, plugin.foreign_calls_max, metrics.clone());
+        let access = access.calls_per_request(plugin.calls_per_request_max);
         let access = access.function(AGW_REDIS).function(AGW_SQL);
         let grant = |access: AccessBuilder, (name, attached): (&String, &Arc<Attached>)| {
             let (function, granted) = match &attached.backend {
@@ -153,7 +159,9 @@ impl Resources {
                 Backend::Sql(backend) => (AGW_SQL, sql_grant(snapshot, name, backend, plugin, metrics)),
             };
             anyhow::Ok(match granted {
-                Some(granted) => access.grant(function, attached.gate.clone(), granted),
+                Some((granted, bounds)) => {
+                    access.grant_within(function, attached.gate.clone(), granted, bounds)
+                }
                 None => access,
             })
         };
@@ -212,6 +220,7 @@ impl Attached {
             "waiting": self.gate.waiting(),
             "connections": { "multiplexed": multiplexed, "leased": leased, "idle": idle },
             "last_error": last_error,
+            "faults": self.gate.faults().map(show_faults),
         })
     }
 }
@@ -221,14 +230,14 @@ fn redis_grant(
     name: &str,
     backend: &Arc<RedisBackend>,
     plugin: &Plugin,
-) -> Result<Option<Arc<dyn GrantedResource>>> {
+) -> Result<Option<(Arc<dyn GrantedResource>, GrantBounds)>> {
     let grants = snapshot.resources.get(name).map(|resource| &resource.grants);
     let Some(grant) = grants.and_then(|grants| grants.get(&plugin.name)) else { return Ok(None) };
     let granted = backend.grant(grant).map_err(|errors| {
         let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
         anyhow!("grant of resource {name:?} to plugin {:?}: {}", plugin.name, errors.join("; "))
     })?;
-    Ok(Some(granted))
+    Ok(Some((granted, bounds(grant.share_percent, grant.rate))))
 }
 
 fn sql_grant(
@@ -237,9 +246,42 @@ fn sql_grant(
     backend: &Arc<SqlBackend>,
     plugin: &Plugin,
     metrics: &Metrics,
-) -> Option<Arc<dyn GrantedResource>> {
-    let resource = snapshot.sql_resources.get(name)?;
-    Some(backend.grant(&plugin.name, resource.grants.get(&plugin.name)?, metrics))
+) -> Option<(Arc<dyn GrantedResource>, GrantBounds)> {
+    let grant = snapshot.sql_resources.get(name)?.grants.get(&plugin.name)?;
+    let granted = backend.grant(&plugin.name, grant, metrics);
+    Some((granted, bounds(grant.share_percent, grant.rate)))
+}
+
+fn bounds(share_percent: u32, rate: Option<CallRate>) -> GrantBounds {
+    let rate = rate.map(|CallRate { per_second, burst }| Rate { per_second, burst });
+    GrantBounds { share_percent, rate }
+}
+
+fn faults(policy: Option<config::FaultPolicy>) -> Option<FaultPolicy> {
+    let config::FaultPolicy { share_percent, delay, fault } = policy?;
+    let fault = match fault {
+        InjectedFault::None => Fault::None,
+        InjectedFault::Error(error) => Fault::Error(match error {
+            InjectedError::TimeoutQueue => Code::TimeoutQueue,
+            InjectedError::TimeoutConnect => Code::TimeoutConnect,
+            InjectedError::TimeoutIo => Code::TimeoutIo,
+            InjectedError::Unavailable => Code::Unavailable,
+            InjectedError::CircuitOpen => Code::CircuitOpen,
+            InjectedError::Overloaded => Code::Overloaded,
+            InjectedError::Auth => Code::Auth,
+        }),
+        InjectedFault::Cut => Fault::Cut,
+    };
+    Some(FaultPolicy { share_percent, delay, fault })
+}
+
+fn show_faults(FaultPolicy { share_percent, delay, fault }: FaultPolicy) -> Value {
+    let fault = match fault {
+        Fault::None => Value::Null,
+        Fault::Error(code) => json!(code.as_str()),
+        Fault::Cut => json!("cut"),
+    };
+    json!({ "share": share_percent, "delay_ms": delay.as_millis() as u64, "fault": fault })
 }
 
 pub(crate) fn sql_kind(endpoint: &SqlEndpoint) -> &'static str {

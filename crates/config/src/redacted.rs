@@ -71,6 +71,7 @@ fn plugin(plugin: &Plugin) -> Value {
             "table_elements": plugin.limits.table_elements_max,
             "cpu_time": show_duration(plugin.limits.cpu_time),
             "foreign_calls": plugin.foreign_calls_max,
+            "calls_per_request": plugin.calls_per_request_max,
         },
         "on_failure": on_failure,
         "reload_backoff": {

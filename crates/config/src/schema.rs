@@ -8,6 +8,7 @@ mod certificate;
 pub(crate) mod cluster;
 mod command;
 mod endpoint;
+mod faults;
 mod grant;
 pub(crate) mod listener;
 mod name;

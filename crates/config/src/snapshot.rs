@@ -5,6 +5,7 @@
 //! refers to one that exists.
 
 mod cluster;
+mod faults;
 mod listener;
 mod matching;
 mod route;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use crate::secret::Secret;
 
 pub use cluster::*;
+pub use faults::*;
 pub use listener::*;
 pub use matching::*;
 pub use route::*;
@@ -67,6 +69,8 @@ pub struct Plugin {
     pub reload_backoff_max: Duration,
     /// Calls of foreign functions that may be under way at once, over all workers; more are `overloaded`.
     pub foreign_calls_max: usize,
+    /// Calls of foreign functions that it may make for one request; more are `denied`.
+    pub calls_per_request_max: u32,
 }
 
 /// Where a module's bytes are.
@@ -131,6 +135,8 @@ pub struct Resource {
     pub limits: ResourceLimits,
     /// When it counts as dead.
     pub breaker: BreakerPolicy,
+    /// What is made to go wrong with a share of its calls.
+    pub faults: Option<FaultPolicy>,
     /// Scripts by name.
     pub scripts: BTreeMap<String, String>,
     /// Who may use it, by plugin name. Nobody else may.
@@ -219,7 +225,7 @@ pub struct ResourceLimits {
     pub batch_max: usize,
     /// Calls under way at once, over all workers.
     pub in_flight_max: usize,
-    /// Calls that may wait for a place; more are `overloaded`.
+    /// Calls of each plugin that may wait for a place; more are `overloaded`.
     pub waiters_max: usize,
 }
 
@@ -245,6 +251,19 @@ pub struct Grant {
     pub scripts: Vec<String>,
     /// Bytes of a key, prefix not counted.
     pub key_bytes_max: usize,
+    /// Of the resource's calls under way, those that may be the plugin's: a percentage, and one at least.
+    pub share_percent: u32,
+    /// How fast it may ask; `None`: as it likes.
+    pub rate: Option<CallRate>,
+}
+
+/// How fast a plugin may ask a resource, over all workers; more calls are `overloaded`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallRate {
+    /// Calls, in the long run.
+    pub per_second: u32,
+    /// Calls at the same moment, after a while without any.
+    pub burst: u32,
 }
 
 /// Which commands a grant covers.

@@ -55,7 +55,7 @@ async fn through_access(access: Arc<Access>) {
     let redis = Some(RedisBatch { commands, ..RedisBatch::default() });
     let payload = Request { resource: "bench", redis, ..Request::default() }.encode();
     let cancel = CancellationToken::new();
-    let site = CallSite { worker: 0, context: ContextKey(1), deadline: None, cancel };
+    let site = CallSite { worker: 0, context: ContextKey(1), calls_before: 0, deadline: None, cancel };
     let Dispatch::Call { future, .. } = access.call(AGW_REDIS, &payload, site) else { panic!("refused") };
     assert!(future.await.len() > 100);
 }
@@ -131,6 +131,7 @@ fn access(port: u16) -> Arc<Access> {
         },
         limits,
         breaker: BreakerPolicy { failures: 5, probe_interval: second },
+        faults: None,
         scripts: BTreeMap::new(),
         grants: BTreeMap::new(),
     };
@@ -140,6 +141,8 @@ fn access(port: u16) -> Arc<Access> {
         read_only: false,
         scripts: Vec::new(),
         key_bytes_max: 1024,
+        share_percent: 100,
+        rate: None,
     };
     let policy = ResourcePolicy {
         in_flight_max: limits.in_flight_max,

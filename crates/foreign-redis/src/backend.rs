@@ -218,6 +218,7 @@ fn server(
         },
         connections: gauge("multiplexed"),
         reconnects: metrics.reconnects.get_or_create(&ResourceLabels { resource: name.clone() }).clone(),
+        stages: metrics.stages(name, "pool"),
         last_error: Mutex::new(None),
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use agw_telemetry::Histogram;
 use agw_wire::CallError;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -101,6 +102,7 @@ pub(crate) struct Driver {
     watching: bool,
     /// All bytes ever put into the pipe.
     put_total: u64,
+    io_seconds: Histogram,
 }
 
 struct Waiting {
@@ -109,6 +111,8 @@ struct Waiting {
     replies: usize,
     reply_bytes_max: usize,
     give_up: Instant,
+    /// When it came into the pipe's buffer.
+    put_at: Instant,
     /// Where its bytes begin in everything ever written, and how many there are.
     begins: u64,
     bytes: usize,
@@ -121,7 +125,9 @@ enum Turn {
 }
 
 /// Splits a session into the callers' end and the driver's, which is to be run as a task.
-pub(crate) fn share(session: Session, bounds: Bounds) -> (Link, Driver) {
+///
+/// `io_seconds` observes each call that is answered, from the pipe's buffer to the answer, wanted or not.
+pub(crate) fn share(session: Session, bounds: Bounds, io_seconds: Histogram) -> (Link, Driver) {
     let (jobs, inbox) = mpsc::channel(bounds.calls.max(1));
     let queued_bytes = Arc::new(AtomicUsize::new(0));
     let (retire, retired) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
@@ -137,6 +143,7 @@ pub(crate) fn share(session: Session, bounds: Bounds) -> (Link, Driver) {
         watchdog: Box::pin(tokio::time::sleep(Duration::ZERO)),
         watching: false,
         put_total: 0,
+        io_seconds,
     };
     let scripts_loaded = AtomicBool::new(false);
     let queued_bytes_max = bounds.queued_bytes;
@@ -245,7 +252,7 @@ impl Driver {
         if self.may_take() {
             match self.inbox.poll_recv(cx) {
                 Poll::Ready(Some(job)) => {
-                    self.put(job);
+                    self.put(job, Instant::now());
                     return Poll::Ready(Ok(Turn::Arrived));
                 }
                 // Nobody can send any more: done once nobody waits any more.
@@ -266,13 +273,15 @@ impl Driver {
     }
 
     fn take_what_came(&mut self) {
+        let mut now = None;
         while self.may_take() {
             let Ok(job) = self.inbox.try_recv() else { return };
-            self.put(job);
+            // One look at the clock for all of them, and for all answers of one read.
+            self.put(job, *now.get_or_insert_with(Instant::now));
         }
     }
 
-    fn put(&mut self, job: Job) {
+    fn put(&mut self, job: Job, now: Instant) {
         self.queued_bytes.fetch_sub(job.commands.len(), Ordering::Relaxed);
         if job.answer.is_closed() {
             return;
@@ -285,6 +294,7 @@ impl Driver {
             replies: job.replies,
             reply_bytes_max: job.reply_bytes_max,
             give_up: job.deadline + GRACE,
+            put_at: now,
             begins: self.put_total,
             bytes: job.commands.len(),
         });
@@ -294,6 +304,7 @@ impl Driver {
 
     /// Hands out every whole answer in the read buffer.
     fn hand_out(&mut self) -> Result<(), Fault> {
+        let mut now = None;
         while let Some(first) = self.waiting.front_mut() {
             if first.begins >= self.pipe.written_total() {
                 break;
@@ -302,6 +313,8 @@ impl Driver {
                 Ok(None) => return Ok(()),
                 Ok(Some(end)) => {
                     let replies = self.pipe.input.split_to(end).freeze();
+                    let took = now.get_or_insert_with(Instant::now).saturating_duration_since(first.put_at);
+                    self.io_seconds.observe(took.as_secs_f64());
                     if let Some(answer) = first.answer.take() {
                         // Nobody may be there any more: then the answer is thrown away.
                         let _ = answer.send(Ok(replies));

@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agw_telemetry::Gauge;
+use agw_telemetry::{Gauge, Histogram};
 use agw_wire::CallError;
 use bb8::{ManageConnection, Pool, PooledConnection};
 use bytes::Bytes;
@@ -56,6 +56,7 @@ pub(crate) struct Lease {
     // Before the permit: whoever gets that finds the connection back in the pool.
     seat: PooledConnection<'static, Manager>,
     gauges: Gauges,
+    io_seconds: Histogram,
     _leased: Counted,
     _permit: OwnedSemaphorePermit,
 }
@@ -87,15 +88,18 @@ impl Leases {
         if self.max == 0 {
             return Err(invalid("the resource has no connections to lease (pool.leased_max is 0)"));
         }
-        let until = deadline.min(Instant::now() + self.acquire_timeout);
+        let began = Instant::now();
+        let until = deadline.min(began + self.acquire_timeout);
         let waiting = tokio::time::timeout_at(until, Arc::clone(&self.permits).acquire_owned()).await;
+        self.shared.stages.queue.observe(began.elapsed().as_secs_f64());
         let permit = waiting.map_err(|_| timeout_queue())?.map_err(|_| not_sent())?;
         let Some(pool) = self.pool() else { return Err(not_sent()) };
         // With the permit there is an idle connection or room for one, so that this does not wait for others.
         let seat = tokio::time::timeout_at(deadline, pool.get_owned()).await;
         let Ok(Ok(seat)) = seat else { return Err(timeout_queue()) };
         let leased = Counted::new(&self.gauges.leased);
-        let mut lease = Lease { seat, gauges: self.gauges.clone(), _leased: leased, _permit: permit };
+        let (gauges, io_seconds) = (self.gauges.clone(), self.shared.stages.io.clone());
+        let mut lease = Lease { seat, gauges, io_seconds, _leased: leased, _permit: permit };
         lease.seat.idle = None;
         if !lease.is_alive().await {
             self.open(&mut lease, deadline).await?;
@@ -106,6 +110,7 @@ impl Leases {
     async fn open(&self, lease: &mut Lease, deadline: Instant) -> Result<(), CallError> {
         // The dead one first: there are never more sockets than leases.
         let again = lease.seat.session.take().is_some();
+        let connecting = Instant::now();
         let opened = tokio::time::timeout_at(deadline, self.shared.connector.connect()).await;
         match opened {
             Err(_) => Err(timeout_connect()),
@@ -114,7 +119,7 @@ impl Leases {
                 Err(error.call_error())
             }
             Ok(Ok(session)) => {
-                self.shared.connected(again);
+                self.shared.connected(again, connecting.elapsed());
                 lease.seat.session = Some(session);
                 lease.seat.watching = false;
                 Ok(())
@@ -172,10 +177,11 @@ impl Lease {
         replies: usize,
         bytes_max: usize,
     ) -> Result<Bytes, Fault> {
-        match &mut self.seat.session {
-            Some(session) => session.exchange(commands, replies, bytes_max).await,
-            None => Err(Fault::Closed),
-        }
+        let Some(session) = &mut self.seat.session else { return Err(Fault::Closed) };
+        let begun = Instant::now();
+        let exchanged = session.exchange(commands, replies, bytes_max).await;
+        self.io_seconds.observe(begun.elapsed().as_secs_f64());
+        exchanged
     }
 
     /// Heeds what a batch leaves behind. To be called before the batch is sent, so that a lease which is dropped

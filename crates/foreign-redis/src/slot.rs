@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agw_foreign::TELLING_TIMEOUT;
-use agw_telemetry::{Counter, Gauge};
+use agw_telemetry::{Counter, Gauge, Stages};
 use agw_wire::CallError;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -35,6 +35,7 @@ pub(crate) struct Shared {
     /// Open multiplexed connections.
     pub(crate) connections: Gauge,
     pub(crate) reconnects: Counter,
+    pub(crate) stages: Stages,
     /// The class of the last failure to connect, until an attempt succeeds.
     pub(crate) last_error: Mutex<Option<&'static str>>,
     pub(crate) stop: CancellationToken,
@@ -156,9 +157,10 @@ impl Keeper {
         let mut discards = Allowance::new();
         let mut returning = false;
         loop {
+            let connecting = Instant::now();
             match shared.connector.connect().await {
                 Ok(session) => {
-                    shared.connected(std::mem::replace(&mut returning, true));
+                    shared.connected(std::mem::replace(&mut returning, true), connecting.elapsed());
                     let begun = Instant::now();
                     let fault = self.serve(session).await;
                     tracing::info!(
@@ -200,7 +202,7 @@ impl Keeper {
     async fn serve(&self, session: Session) -> Fault {
         let shared = &self.0.shared;
         let _counted = Counted::new(&shared.connections);
-        let (link, driver) = connection::share(session, shared.bounds);
+        let (link, driver) = connection::share(session, shared.bounds, shared.stages.io.clone());
         self.0.set(State::Up(Arc::new(link)));
         driver.run().await
     }
@@ -215,7 +217,8 @@ impl Drop for Keeper {
 // === impl Shared ===
 
 impl Shared {
-    pub(crate) fn connected(&self, again: bool) {
+    pub(crate) fn connected(&self, again: bool, took: Duration) {
+        self.stages.connect.observe(took.as_secs_f64());
         if again {
             self.reconnects.inc();
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use agw_config::{SqlEndpoint, SqlGrant, SqlResource, SqlServerEngine, SqlStatement};
-use agw_foreign::{GrantedResource, ResourceStatus};
+use agw_foreign::{GrantedResource, Queue, ResourceStatus};
 use agw_sql_statements::{Dialect, check};
 use agw_telemetry::{Gauge, Metrics, PoolLabels};
 use parking_lot::Mutex;
@@ -17,6 +17,7 @@ use crate::cursors::{CURSOR_IDLE_MAX, Cursors};
 use crate::engine::{Caps, Engine};
 use crate::error::{BuildError, ConnectError, StartError, StatementProblem};
 use crate::grant::{Lines, SqlGranted};
+use crate::lane::Lane;
 use crate::mysql::MysqlEngine;
 use crate::plan::{Named, Policy};
 use crate::pool::{Gauges, Pool};
@@ -69,8 +70,9 @@ impl SqlBackend {
         };
         let gauges = Gauges { leased: gauge("leased"), idle: gauge("idle"), pipelined: gauge("pipelined") };
         let handle = runtime.handle().clone();
-        let stall_timeout = resource.limits.call_timeout;
-        let pool = Pool::new(&resource.name, engine, resource.pool, stall_timeout, gauges, handle);
+        let stages = |queue| metrics.stages(&resource.name, queue);
+        let lane = Lane::new(resource.pool.pipelined, stages("lane").queue);
+        let pool = Pool::new(resource, engine, lane, gauges, stages("pool"), handle);
         let cursors = Arc::new(Mutex::new(Vec::new()));
         pool.spawn(Arc::clone(&pool).upkeep());
         let idle_max = resource.pool.idle_timeout.min(CURSOR_IDLE_MAX);
@@ -148,10 +150,8 @@ impl SqlBackend {
         all.retain(|cursors| cursors.strong_count() > 0);
         all.push(Arc::downgrade(&cursors));
         drop(all);
-        let lines = Lines {
-            own: self.pool.queue.line(plugin, share),
-            shared: self.pool.lane.line(plugin, grant.share_percent),
-        };
+        let line = |queue: &Queue| queue.line(plugin, grant.share_percent, usize::MAX);
+        let lines = Lines { own: line(&self.pool.queue), shared: line(&self.pool.lane.queue) };
         let pool = Arc::clone(&self.pool);
         let caches = self.caches(plugin, grant, share, metrics);
         let call_timeout = limits.call_timeout;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agw_foreign::{ContextKey, Reply};
+use agw_foreign::{ContextKey, LineId, Reply};
 use agw_wire::sql::ReplyWriter;
 use agw_wire::{CallError, Retry};
 use tokio::sync::oneshot;
@@ -14,7 +14,6 @@ use crate::cursors::{Cursors, InUse};
 use crate::engine::{Failure, Page, Ran, Work};
 use crate::error::{cancelled, closed, timeout_io};
 use crate::pool::{Lease, Pool};
-use crate::queue::LineId;
 
 /// A statement that was told to stop has this long; then its connection is thrown away.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -81,6 +80,7 @@ pub(crate) async fn recycle(mut lease: Lease) {
 /// certain what becomes of it.
 async fn attend(pool: &Arc<Pool>, mut lease: Lease, task: Task, cursor: InUse, ends: &Ends, answer: Answer) {
     let stopper = lease.connection().stopper();
+    let sent = Instant::now();
     let mut running = match &task {
         Task::Run(work) => lease.connection().run(work),
         Task::Fetch(page) => lease.connection().fetch(*page),
@@ -93,6 +93,7 @@ async fn attend(pool: &Arc<Pool>, mut lease: Lease, task: Task, cursor: InUse, e
         () = ends.cancel.cancelled() => Err(cancelled()),
         () = pool.stop.cancelled() => Err(closed(Retry::IfIdempotent)),
     };
+    pool.stages.io.observe(sent.elapsed().as_secs_f64());
     match ended {
         Ok(outcome) => {
             drop(running);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agw_foreign::{BackendFuture, CallSite, ContextKey, GrantedResource, Reply};
+use agw_foreign::{BackendFuture, CallSite, ContextKey, GrantedResource, LineId, Reply};
 use agw_wire::sql::Call;
 use agw_wire::{CallError, Request, Retry};
 use bytes::Bytes;
@@ -19,7 +19,6 @@ use crate::engine::Work;
 use crate::error::{closed, invalid};
 use crate::plan::{Plan, Policy};
 use crate::pool::Pool;
-use crate::queue::LineId;
 
 /// One plugin's grant.
 pub(crate) struct SqlGranted(Arc<Granted>);

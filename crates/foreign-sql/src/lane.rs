@@ -11,16 +11,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agw_foreign::Reply;
+use agw_foreign::{LineId, Place, Queue, Reply};
+use agw_telemetry::Histogram;
 use agw_wire::{CallError, Retry};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use crate::engine::{BoxFuture, Ran, SharedConnection, Work};
-use crate::error::{ConnectError, closed, timeout_connect, timeout_io, timeout_queue};
-use crate::pool::{Counted, Pool};
-use crate::queue::{LineId, Place, Queue};
+use crate::error::{ConnectError, closed, timeout_connect, timeout_io};
+use crate::pool::{self, Counted, Pool};
 
 /// Calls under way on one connection; more wait.
 const DEPTH: usize = 32;
@@ -34,6 +34,7 @@ const GRACE: Duration = Duration::from_secs(1);
 pub(crate) struct Lane {
     slots: Vec<Slot>,
     pub(crate) queue: Arc<Queue>,
+    queue_seconds: Histogram,
 }
 
 /// One connection and those that follow it.
@@ -55,7 +56,7 @@ struct Running {
     statement: Option<BoxFuture<'static, Result<Ran, CallError>>>,
     connection: Arc<dyn SharedConnection>,
     pool: Arc<Pool>,
-    place: Option<Place>,
+    place: Option<Place<Arc<Queue>>>,
 }
 
 /// Leaves the slot idle when its keeper ends, however it ends, so that the next call starts another.
@@ -67,14 +68,9 @@ struct Keeper {
 // === impl Lane ===
 
 impl Lane {
-    pub(crate) fn new(connections: usize) -> Self {
+    pub(crate) fn new(connections: usize, queue_seconds: Histogram) -> Self {
         let slots = (0..connections).map(|_| Slot(watch::Sender::new(State::Idle))).collect();
-        Lane { slots, queue: Queue::new(connections * DEPTH) }
-    }
-
-    /// A line for another plugin, which may have this percentage of the places at once.
-    pub(crate) fn line(&self, plugin: &str, share_percent: u32) -> LineId {
-        self.queue.line(plugin, (self.slots.len() * DEPTH * share_percent as usize).div_ceil(100))
+        Lane { slots, queue: Arc::new(Queue::new(connections * DEPTH)), queue_seconds }
     }
 
     /// Connections that are up.
@@ -100,8 +96,11 @@ impl Pool {
         work: Work,
         deadline: Instant,
     ) -> Result<Reply, CallError> {
-        let until = deadline.min(Instant::now() + self.policy.acquire_timeout);
-        let place = timeout_at(until, self.lane.queue.acquire(line)).await.map_err(|_| timeout_queue())?;
+        let began = Instant::now();
+        let until = deadline.min(began + self.policy.acquire_timeout);
+        let place = pool::place(&self.lane.queue, line, until).await;
+        self.lane.queue_seconds.observe(began.elapsed().as_secs_f64());
+        let place = place?;
         let connection = self.shared_connection(worker, deadline).await?;
         let mut running = Running {
             statement: Some(Arc::clone(&connection).run(work)),
@@ -109,7 +108,10 @@ impl Pool {
             pool: Arc::clone(self),
             place: Some(place),
         };
-        match timeout_at(deadline, running.end()).await {
+        let sent = Instant::now();
+        let ended = timeout_at(deadline, running.end()).await;
+        self.stages.io.observe(sent.elapsed().as_secs_f64());
+        match ended {
             Ok(ran) => ran.map(|ran| Reply::sql(ran.reply.finish(0))),
             Err(_) => Err(timeout_io()),
         }

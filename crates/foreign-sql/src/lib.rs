@@ -16,7 +16,6 @@ mod plan;
 mod pool;
 mod postgres;
 mod probe;
-mod queue;
 mod runtime;
 mod sqlite;
 mod tls;

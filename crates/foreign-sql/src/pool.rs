@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agw_config::SqlPool;
-use agw_foreign::ResourceStatus;
-use agw_telemetry::Gauge;
+use agw_config::{SqlPool, SqlResource};
+use agw_foreign::{LineId, Place, Queue, ResourceStatus};
+use agw_telemetry::{Gauge, Stages};
 use agw_wire::{CallError, Retry};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -16,7 +16,6 @@ use tokio_util::task::TaskTracker;
 use crate::engine::{Connection, Engine, SharedConnection};
 use crate::error::{ConnectError, cancelled, closed, timeout_connect, timeout_queue};
 use crate::lane::Lane;
-use crate::queue::{LineId, Place, Queue};
 
 /// How often idle connections are looked at.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -35,6 +34,7 @@ pub(crate) struct Pool {
     idle: Mutex<Vec<Idle>>,
     last_error: Mutex<Option<&'static str>>,
     pub(crate) gauges: Gauges,
+    pub(crate) stages: Stages,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
     runtime: Handle,
@@ -65,7 +65,7 @@ pub(crate) struct Lease {
     open: Open,
     pool: Arc<Pool>,
     _leased: Counted,
-    _place: Place,
+    _place: Place<Arc<Queue>>,
 }
 
 /// Counts a connection in a gauge while it lives.
@@ -75,23 +75,24 @@ pub(crate) struct Counted(Gauge);
 
 impl Pool {
     pub(crate) fn new(
-        resource: &str,
+        resource: &SqlResource,
         engine: Box<dyn Engine>,
-        policy: SqlPool,
-        stall_timeout: Duration,
+        lane: Lane,
         gauges: Gauges,
+        stages: Stages,
         runtime: Handle,
     ) -> Arc<Self> {
         Arc::new(Pool {
-            resource: resource.to_owned(),
+            resource: resource.name.clone(),
             engine,
-            queue: Queue::new(policy.max),
-            lane: Lane::new(policy.pipelined),
-            policy,
-            stall_timeout,
+            queue: Arc::new(Queue::new(resource.pool.max)),
+            lane,
+            policy: resource.pool,
+            stall_timeout: resource.limits.call_timeout,
             idle: Mutex::default(),
             last_error: Mutex::new(None),
             gauges,
+            stages,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             runtime,
@@ -119,7 +120,9 @@ impl Pool {
         let acquiring = async {
             let began = Instant::now();
             let until = deadline.min(began + self.policy.acquire_timeout);
-            let place = timeout_at(until, self.queue.acquire(line)).await.map_err(|_| timeout_queue())?;
+            let place = place(&self.queue, line, until).await;
+            self.stages.queue.observe(began.elapsed().as_secs_f64());
+            let place = place?;
             match self.take_idle() {
                 Some(open) => Ok(self.lease(open, place)),
                 None => self.connect(place, began, deadline).await,
@@ -133,7 +136,7 @@ impl Pool {
         }
     }
 
-    fn lease(self: &Arc<Self>, open: Open, place: Place) -> Lease {
+    fn lease(self: &Arc<Self>, open: Open, place: Place<Arc<Queue>>) -> Lease {
         let leased = Counted::new(&self.gauges.leased);
         Lease { open, pool: Arc::clone(self), _leased: leased, _place: place }
     }
@@ -152,7 +155,7 @@ impl Pool {
     /// For a call that has waited since `began`.
     async fn connect(
         self: &Arc<Self>,
-        place: Place,
+        place: Place<Arc<Queue>>,
         began: Instant,
         deadline: Instant,
     ) -> Result<Lease, CallError> {
@@ -174,8 +177,10 @@ impl Pool {
     }
 
     async fn open(&self, until: Instant) -> Result<Open, ConnectError> {
+        let began = Instant::now();
         match self.engine.connect(until).await {
             Ok(connection) => {
+                self.stages.connect.observe(began.elapsed().as_secs_f64());
                 *self.last_error.lock() = None;
                 Ok(Open { connection, until: Instant::now() + self.lifetime() })
             }
@@ -191,7 +196,9 @@ impl Pool {
         &self,
         until: Instant,
     ) -> Result<Arc<dyn SharedConnection>, ConnectError> {
+        let began = Instant::now();
         let connection = self.engine.connect_shared(until).await?;
+        self.stages.connect.observe(began.elapsed().as_secs_f64());
         *self.last_error.lock() = None;
         Ok(connection)
     }
@@ -268,6 +275,22 @@ impl Pool {
             idle: self.idle.lock().len(),
             last_error: self.last_error.lock().map(str::to_owned),
         }
+    }
+}
+
+/// A place by `until`.
+///
+/// # Errors
+/// `timeout_queue`. The lines have no bound of their own: a call that waits holds a place of the resource's gate
+/// (`in_flight`), which has one, or is one of the few that renew kept results.
+pub(crate) async fn place(
+    queue: &Arc<Queue>,
+    line: LineId,
+    until: Instant,
+) -> Result<Place<Arc<Queue>>, CallError> {
+    match timeout_at(until, Place::take(Arc::clone(queue), line)).await {
+        Ok(Ok(place)) => Ok(place),
+        Ok(Err(_)) | Err(_) => Err(timeout_queue()),
     }
 }
 

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use agw_telemetry::Metrics;
 use agw_wire::{CallError, Code, DecodeError, Request, Response, Style};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::backend::{CallSite, ContextKey, GrantedResource, Reply};
-use crate::call::{Call, Grant, PluginGate};
+use crate::call::Call;
+use crate::grant::{Grant, GrantBounds, PluginGate, Refusal, UnderWay};
 use crate::resource::{Resource, timed_out_in_queue};
 
 /// A call on its way; it gives the bytes of its `Response`. It never blocks and ends by the call's deadline.
@@ -60,8 +60,14 @@ enum Started {
     Known(Result<Reply, CallError>),
 }
 
+/// What was granted, by its name.
+type Grants = BTreeMap<String, (Arc<Resource>, Arc<dyn GrantedResource>, GrantBounds)>;
+
 /// Builds an [`Access`].
-pub struct AccessBuilder(Access);
+pub struct AccessBuilder {
+    gate: PluginGate,
+    functions: BTreeMap<String, Grants>,
+}
 
 // === impl Access ===
 
@@ -69,9 +75,9 @@ impl Access {
     /// Starts with no function at all. `foreign_calls_max` bounds the plugin's calls under way, over all workers;
     /// more are `overloaded`.
     pub fn builder(plugin: &str, foreign_calls_max: usize, metrics: Arc<Metrics>) -> AccessBuilder {
-        let calls = Semaphore::new(foreign_calls_max.min(Semaphore::MAX_PERMITS));
-        let gate = Arc::new(PluginGate { plugin: plugin.to_owned(), calls, metrics });
-        AccessBuilder(Access { gate, functions: BTreeMap::new() })
+        let calls = UnderWay::new(foreign_calls_max);
+        let gate = PluginGate { plugin: plugin.to_owned(), calls, request_calls_max: u32::MAX, metrics };
+        AccessBuilder { gate, functions: BTreeMap::new() }
     }
 
     /// Knows no function: every call is [`Dispatch::NotFound`].
@@ -102,10 +108,7 @@ impl Access {
         match self.start(grant, &request, payload.len(), site, started) {
             Ok(Started::Call(call)) => Dispatch::Call { style, future: Box::pin(call.run()) },
             Ok(Started::Known(outcome)) => known(style, grant.end(&self.gate, started, &outcome)),
-            Err(error) => {
-                grant.record(&self.gate, started, Some(error.code));
-                answer(style, error)
-            }
+            Err(refusal) => answer(style, grant.refused(&self.gate, started, refusal)),
         }
     }
 
@@ -116,24 +119,27 @@ impl Access {
         payload_bytes: usize,
         site: CallSite,
         started: Instant,
-    ) -> Result<Started, CallError> {
+    ) -> Result<Started, Refusal> {
         let resource = &grant.resource;
         let max = resource.policy().request_bytes_max;
         if payload_bytes > max {
             let message =
                 format!("the call has {payload_bytes} bytes, the resource takes {max} (request_bytes_max)");
-            return Err(CallError::new(Code::TooLarge, message));
+            return Err(CallError::new(Code::TooLarge, message).into());
         }
         let deadline = resource.deadline(started, request.deadline_ms, site.deadline);
         if deadline <= started {
-            return Err(timed_out_in_queue());
+            return Err(timed_out_in_queue().into());
         }
         if let Some(outcome) = grant.granted.known(request, &site) {
             return Ok(Started::Known(outcome));
         }
         let backend = grant.granted.start(request, &site, deadline)?;
+        // After the checks, so that a refusal drops what the call has taken: the answer says that its lease has ended.
+        grant.admit(&self.gate, site.calls_before, started)?;
         let (gate, grant) = (Arc::clone(&self.gate), Arc::clone(grant));
-        Ok(Started::Call(Call { gate, grant, backend, cancel: site.cancel, started, deadline }))
+        let CallSite { context, cancel, .. } = site;
+        Ok(Started::Call(Call { gate, grant, backend, context, cancel, started, deadline }))
     }
 
     /// The context is gone: what it still holds (leases) goes back.
@@ -191,28 +197,46 @@ impl fmt::Debug for Dispatch {
 // === impl AccessBuilder ===
 
 impl AccessBuilder {
-    /// Makes the function known, granted or not: without a grant its calls are `unknown_resource`.
-    pub fn function(mut self, function: &str) -> Self {
-        self.0.functions.entry(function.to_owned()).or_default();
+    /// Bounds the calls that the plugin may make for one request; more are `denied`. Without it there is no bound.
+    pub fn calls_per_request(mut self, max: u32) -> Self {
+        self.gate.request_calls_max = max;
         self
     }
 
-    /// Grants a resource under its name. A second grant of the same name replaces the first.
-    pub fn grant(
+    /// Makes the function known, granted or not: without a grant its calls are `unknown_resource`.
+    pub fn function(mut self, function: &str) -> Self {
+        self.functions.entry(function.to_owned()).or_default();
+        self
+    }
+
+    /// Grants a resource under its name, all of it. A second grant of the same name replaces the first.
+    pub fn grant(self, function: &str, resource: Arc<Resource>, granted: Arc<dyn GrantedResource>) -> Self {
+        self.grant_within(function, resource, granted, GrantBounds::default())
+    }
+
+    /// The same within these bounds.
+    pub fn grant_within(
         mut self,
         function: &str,
         resource: Arc<Resource>,
         granted: Arc<dyn GrantedResource>,
+        bounds: GrantBounds,
     ) -> Self {
         let name = resource.name().to_owned();
-        let grants = self.0.functions.entry(function.to_owned()).or_default();
-        grants.insert(name, Arc::new(Grant::new(resource, granted)));
+        self.functions.entry(function.to_owned()).or_default().insert(name, (resource, granted, bounds));
         self
     }
 
     /// Done.
     pub fn build(self) -> Arc<Access> {
-        Arc::new(self.0)
+        let AccessBuilder { gate, functions } = self;
+        let grant = |(name, (resource, granted, bounds))| {
+            (name, Arc::new(Grant::new(&gate, resource, granted, bounds)))
+        };
+        let granted =
+            |(function, grants): (String, Grants)| (function, grants.into_iter().map(grant).collect());
+        let functions = functions.into_iter().map(granted).collect();
+        Arc::new(Access { gate: Arc::new(gate), functions })
     }
 }
 

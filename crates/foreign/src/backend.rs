@@ -19,6 +19,8 @@ pub struct CallSite {
     pub worker: usize,
     /// The calling context.
     pub context: ContextKey,
+    /// Calls that the context has made for its request before this one; 0 if it belongs to none.
+    pub calls_before: u32,
     /// The request's own deadline, if the call belongs to a request.
     pub deadline: Option<Instant>,
     /// Ends the call with `cancelled`: the stream has ended, or the plugin took the call back.

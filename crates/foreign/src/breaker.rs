@@ -125,11 +125,11 @@ impl Breaker {
     /// may have thrown it away, as when another plugin's reply was too large. If the server is gone, the next calls
     /// say so. A refusal with a kind (a deadlock) is an answer of a server in good health. `timeout_queue` never
     /// counts: whatever the call waited for was the gateway's.
-    fn is_failure(&self, error: &CallError, took: Duration) -> bool {
+    fn is_failure(&self, error: &CallError, took: impl FnOnce() -> Duration) -> bool {
         match error.code {
             Code::Unavailable | Code::Server => error.retry == Retry::Safe && error.kind.is_none(),
-            Code::TimeoutIo => self.counts_timeout_io && took >= TELLING_TIMEOUT,
-            Code::TimeoutConnect => took >= TELLING_TIMEOUT,
+            Code::TimeoutIo => self.counts_timeout_io && took() >= TELLING_TIMEOUT,
+            Code::TimeoutConnect => took() >= TELLING_TIMEOUT,
             _ => false,
         }
     }
@@ -147,8 +147,8 @@ impl Ticket<'_> {
         self.probe
     }
 
-    /// Takes the backend's outcome into account; `took` is how long the backend had.
-    pub(crate) fn settle(mut self, outcome: &Result<Reply, CallError>, took: Duration) {
+    /// Takes the backend's outcome into account; `took` is how long the backend had, asked for only if that matters.
+    pub(crate) fn settle(mut self, outcome: &Result<Reply, CallError>, took: impl FnOnce() -> Duration) {
         match outcome {
             // No server replies with nothing: the gateway has answered by itself, as when a lease is given back.
             Ok(reply) if reply.bytes().is_empty() => return,
@@ -225,7 +225,7 @@ mod tests {
 
     fn fail(breaker: &Breaker, times: u32) {
         for _ in 0..times {
-            breaker.admit().unwrap().settle(&unreachable(), LONG);
+            breaker.admit().unwrap().settle(&unreachable(), || LONG);
         }
     }
 
@@ -233,7 +233,7 @@ mod tests {
     async fn it_opens_at_the_configured_number_of_failures_in_a_row() {
         let breaker = breaker(3);
         fail(&breaker, 2);
-        breaker.admit().unwrap().settle(&answered(), LONG);
+        breaker.admit().unwrap().settle(&answered(), || LONG);
         fail(&breaker, 2);
         assert_eq!(breaker.state(), BreakerState::Closed, "the success in between counts");
         fail(&breaker, 1);
@@ -251,7 +251,7 @@ mod tests {
             let probe = breaker.admit().unwrap();
             assert!(probe.is_probe());
             assert!(breaker.admit().is_err(), "only one");
-            probe.settle(&failed(Code::TimeoutIo), LONG);
+            probe.settle(&failed(Code::TimeoutIo), || LONG);
             assert!(breaker.admit().is_err(), "not before the next interval");
         }
     }
@@ -261,7 +261,7 @@ mod tests {
         let breaker = breaker(1);
         fail(&breaker, 1);
         tokio::time::advance(INTERVAL).await;
-        breaker.admit().unwrap().settle(&answered(), LONG);
+        breaker.admit().unwrap().settle(&answered(), || LONG);
         assert_eq!(breaker.state(), BreakerState::Closed);
         assert_eq!(breaker.gauge.get(), 0);
         assert!(!breaker.admit().unwrap().is_probe());
@@ -281,7 +281,7 @@ mod tests {
         let breaker = breaker(1);
         let older = breaker.admit().unwrap();
         fail(&breaker, 1);
-        older.settle(&answered(), LONG);
+        older.settle(&answered(), || LONG);
         assert_eq!(breaker.state(), BreakerState::Closed);
     }
 
@@ -291,11 +291,11 @@ mod tests {
         for code in
             [Code::Denied, Code::Invalid, Code::TooLarge, Code::Cancelled, Code::TimeoutQueue, Code::Auth]
         {
-            breaker.admit().unwrap().settle(&failed(code), LONG);
+            breaker.admit().unwrap().settle(&failed(code), || LONG);
             assert_eq!(breaker.state(), BreakerState::Closed, "{code}");
         }
         let impatient = Duration::from_millis(1);
-        breaker.admit().unwrap().settle(&failed(Code::TimeoutIo), impatient);
+        breaker.admit().unwrap().settle(&failed(Code::TimeoutIo), || impatient);
         assert_eq!(breaker.state(), BreakerState::Closed, "a deadline of 1 ms proves nothing");
     }
 
@@ -304,12 +304,12 @@ mod tests {
         let breaker = breaker(1);
         // What neighbours of a call get for which the gateway threw their connection away.
         let lost = CallError::new(Code::Unavailable, "").retry(Retry::IfIdempotent);
-        breaker.admit().unwrap().settle(&Err(lost), LONG);
+        breaker.admit().unwrap().settle(&Err(lost), || LONG);
         assert_eq!(breaker.state(), BreakerState::Closed);
-        breaker.admit().unwrap().settle(&failed(Code::Server), LONG);
+        breaker.admit().unwrap().settle(&failed(Code::Server), || LONG);
         assert_eq!(breaker.state(), BreakerState::Closed);
         let loading = CallError::new(Code::Server, "").server_code("LOADING").retry(Retry::Safe);
-        breaker.admit().unwrap().settle(&Err(loading), LONG);
+        breaker.admit().unwrap().settle(&Err(loading), || LONG);
         assert_eq!(breaker.state(), BreakerState::Open);
     }
 
@@ -317,11 +317,11 @@ mod tests {
     async fn slow_statements_and_deadlocks_are_no_failures_of_a_sql_server() {
         let policy = ResourcePolicy { breaker_counts_timeout_io: false, ..policy(1) };
         let breaker = Breaker::new("users", &policy, Gauge::default());
-        breaker.admit().unwrap().settle(&failed(Code::TimeoutIo), LONG);
+        breaker.admit().unwrap().settle(&failed(Code::TimeoutIo), || LONG);
         let deadlock = CallError::new(Code::Server, "").kind(Kind::Deadlock).retry(Retry::Safe);
-        breaker.admit().unwrap().settle(&Err(deadlock), LONG);
+        breaker.admit().unwrap().settle(&Err(deadlock), || LONG);
         assert_eq!(breaker.state(), BreakerState::Closed);
-        breaker.admit().unwrap().settle(&failed(Code::TimeoutConnect), LONG);
+        breaker.admit().unwrap().settle(&failed(Code::TimeoutConnect), || LONG);
         assert_eq!(breaker.state(), BreakerState::Open);
     }
 
@@ -330,11 +330,11 @@ mod tests {
         let breaker = breaker(2);
         let gave_back = Ok(Reply::resp(Bytes::new(), 0));
         fail(&breaker, 1);
-        breaker.admit().unwrap().settle(&gave_back, LONG);
+        breaker.admit().unwrap().settle(&gave_back, || LONG);
         fail(&breaker, 1);
         assert_eq!(breaker.state(), BreakerState::Open, "it is not a success between two failures");
         tokio::time::advance(INTERVAL).await;
-        breaker.admit().unwrap().settle(&gave_back, LONG);
+        breaker.admit().unwrap().settle(&gave_back, || LONG);
         assert_eq!(breaker.state(), BreakerState::Open);
         assert!(breaker.admit().unwrap().is_probe(), "the next call probes in its stead");
     }
@@ -350,7 +350,7 @@ mod tests {
                 scope.spawn(|| {
                     if let Ok(probe) = breaker.admit() {
                         probes.fetch_add(1, Ordering::SeqCst);
-                        probe.settle(&unreachable(), LONG);
+                        probe.settle(&unreachable(), || LONG);
                     }
                 });
             }

@@ -1,81 +1,25 @@
-//! One call on its way: the breaker, the bounds, the backend, the metrics, the answer's bytes.
+//! One call on its way: the breaker, the bounds, the backend, the answer's bytes.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use agw_telemetry::{Histogram, Metrics, OperationLabels};
-use agw_wire::{CallError, Code, Response};
-use tokio::sync::Semaphore;
+use agw_wire::{CallError, Code};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::{BackendFuture, GrantedResource, Reply};
+use crate::backend::{BackendFuture, ContextKey, Reply};
 use crate::breaker::{self, BreakerState};
-use crate::resource::{Resource, overloaded, timed_out_in_queue};
-
-/// A plugin's bound over all its calls.
-pub(crate) struct PluginGate {
-    pub(crate) plugin: String,
-    pub(crate) calls: Semaphore,
-    pub(crate) metrics: Arc<Metrics>,
-}
-
-/// One resource as one plugin may use it, with the handles of its metrics.
-pub(crate) struct Grant {
-    pub(crate) resource: Arc<Resource>,
-    pub(crate) granted: Arc<dyn GrantedResource>,
-    /// By outcome: 0 is `ok`, the others are at their code's number. Made at first use, so that `/metrics` does
-    /// not show fourteen empty histograms for every grant.
-    seconds: [OnceLock<Histogram>; Code::ALL.len() + 1],
-}
+use crate::grant::{Grant, PluginGate};
+use crate::resource::{overloaded, timed_out_in_queue};
 
 /// A call whose checks are done.
 pub(crate) struct Call {
     pub(crate) gate: Arc<PluginGate>,
     pub(crate) grant: Arc<Grant>,
     pub(crate) backend: BackendFuture,
+    pub(crate) context: ContextKey,
     pub(crate) cancel: CancellationToken,
     pub(crate) started: Instant,
     pub(crate) deadline: Instant,
-}
-
-// === impl Grant ===
-
-impl Grant {
-    pub(crate) fn new(resource: Arc<Resource>, granted: Arc<dyn GrantedResource>) -> Self {
-        Grant { resource, granted, seconds: Default::default() }
-    }
-
-    /// Records the end of a call that began at `started`, and gives the bytes of its [`Response`].
-    pub(crate) fn end(
-        &self,
-        gate: &PluginGate,
-        started: Instant,
-        outcome: &Result<Reply, CallError>,
-    ) -> Vec<u8> {
-        self.record(gate, started, outcome.as_ref().err().map(|error| error.code));
-        match outcome {
-            Ok(reply) => reply.encode(),
-            Err(error) => Response::from(error.clone()).encode(),
-        }
-    }
-
-    /// Records the end of a call that began at `started`.
-    pub(crate) fn record(&self, gate: &PluginGate, started: Instant, error: Option<Code>) {
-        let outcome = error.map_or("ok", Code::as_str);
-        let Some(cell) = self.seconds.get(error.map_or(0, |code| code as usize)) else { return };
-        let histogram = cell.get_or_init(|| {
-            let labels = OperationLabels {
-                resource: self.resource.name().to_owned(),
-                plugin: gate.plugin.clone(),
-                outcome,
-            };
-            gate.metrics.operation_seconds.get_or_create(&labels).clone()
-        });
-        histogram.observe(started.elapsed().as_secs_f64());
-        if let Some(code) = error {
-            self.resource.count_rejection(code);
-        }
-    }
 }
 
 // === impl Call ===
@@ -98,19 +42,20 @@ impl Call {
         }
         let ticket = resource.breaker.admit()?;
         // The plugin's bound before the resource's, so that a place that many compete for is never held in vain.
-        let _own = self.gate.calls.try_acquire().map_err(|_| {
-            overloaded("this plugin has as many calls under way as it may have (foreign_calls_max)")
+        let _own = self.gate.calls.enter().ok_or_else(|| {
+            overloaded("this plugin has as many calls under way as it may have (limits.foreign_calls)")
         })?;
         let mut begun = self.started;
-        let _place = match resource.try_place()? {
+        let line = self.grant.line;
+        let _place = match resource.try_place(line) {
             Some(place) => {
-                resource.pool_wait_seconds.observe(0.0);
+                resource.queue_seconds.observe(0.0);
                 place
             }
             None => {
-                let place = resource.wait_for_place(self.deadline, &self.cancel).await;
+                let place = resource.wait_for_place(line, self.deadline, &self.cancel).await;
                 begun = Instant::now();
-                resource.pool_wait_seconds.observe((begun - self.started).as_secs_f64());
+                resource.queue_seconds.observe((begun - self.started).as_secs_f64());
                 let place = place?;
                 // It may have opened meanwhile; whoever waited need not find out by a timeout.
                 if resource.breaker_state() == BreakerState::Open && !ticket.is_probe() {
@@ -122,12 +67,23 @@ impl Call {
                 place
             }
         };
-        let outcome = tokio::select! {
-            biased;
-            outcome = &mut self.backend => outcome,
-            () = self.cancel.cancelled() => Err(cancelled()),
+        let outcome = match resource.faults.as_ref().filter(|faults| faults.draw()) {
+            None => tokio::select! {
+                biased;
+                outcome = &mut self.backend => outcome,
+                () = self.cancel.cancelled() => Err(cancelled()),
+            },
+            Some(faults) => {
+                let end = || self.grant.granted.context_ended(self.context);
+                let outcome = Box::pin(faults.befall(&mut self.backend, self.deadline, end));
+                tokio::select! {
+                    biased;
+                    outcome = outcome => outcome,
+                    () = self.cancel.cancelled() => Err(cancelled()),
+                }
+            }
         };
-        ticket.settle(&outcome, begun.elapsed());
+        ticket.settle(&outcome, || begun.elapsed());
         outcome
     }
 }

@@ -5,7 +5,11 @@ mod backend;
 mod breaker;
 mod call;
 mod call_table;
+mod faults;
+mod grant;
 mod probe;
+mod queue;
+mod rate;
 mod resource;
 
 pub use access::{Access, AccessBuilder, CallFuture, Dispatch};
@@ -13,7 +17,11 @@ pub use agw_wire::{CallError, Code, DecodeError, Retry, Style};
 pub use backend::{BackendFuture, CallSite, ContextKey, GrantedResource, Reply, ReplyBody, ResourceStatus};
 pub use breaker::{BreakerState, TELLING_TIMEOUT};
 pub use call_table::{CallTable, TableFull};
+pub use faults::{Fault, FaultPolicy};
+pub use grant::GrantBounds;
 pub use probe::{Latency, PROBE_CALLS, PeerTls, ProbeError, ProbeReport};
+pub use queue::{LineId, Place, Queue, QueueFull};
+pub use rate::Rate;
 pub use resource::{Resource, ResourcePolicy};
 
 #[cfg(test)]

@@ -2,24 +2,24 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use agw_telemetry::{Counter, Histogram, Metrics, RejectLabels, ResourceLabels};
+use agw_telemetry::{Histogram, Metrics, ResourceLabels};
 use agw_wire::{CallError, Code, Retry};
-use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::breaker::{Breaker, BreakerState};
 use crate::call::cancelled;
+use crate::faults::{FaultPolicy, Faults};
+use crate::queue::{LineId, Place, Queue};
 
 /// Bounds on the calls of one resource.
 #[derive(Clone, Copy, Debug)]
 pub struct ResourcePolicy {
     /// Calls under way at once, over all workers.
     pub in_flight_max: usize,
-    /// Calls that may wait for a place; more are `overloaded`.
+    /// Calls of each plugin that may wait for a place; more are `overloaded`.
     pub waiters_max: usize,
     /// Deadline of a call that names none.
     pub call_timeout: Duration,
@@ -40,38 +40,41 @@ pub struct ResourcePolicy {
 pub struct Resource {
     name: String,
     policy: ResourcePolicy,
-    places: Semaphore,
-    places_max: usize,
-    waiting: AtomicUsize,
+    queue: Queue,
     pub(crate) breaker: Breaker,
-    pub(crate) pool_wait_seconds: Histogram,
-    rejected: [(Code, Counter); 4],
+    pub(crate) faults: Option<Faults>,
+    pub(crate) queue_seconds: Histogram,
 }
-
-/// Counts a waiter while it lives.
-struct Waiter<'a>(&'a AtomicUsize);
 
 // === impl Resource ===
 
 impl Resource {
     /// A gate with every place free and the breaker closed.
     pub fn new(name: impl Into<String>, policy: ResourcePolicy, metrics: &Metrics) -> Arc<Self> {
+        Resource::with_faults(name, policy, None, metrics)
+    }
+
+    /// The same with faults that befall a share of its calls, which the log says.
+    pub fn with_faults(
+        name: impl Into<String>,
+        policy: ResourcePolicy,
+        faults: Option<FaultPolicy>,
+        metrics: &Metrics,
+    ) -> Arc<Self> {
         let name = name.into();
+        if let Some(FaultPolicy { share_percent, .. }) = faults {
+            tracing::warn!(
+                resource.name = name,
+                "faults are injected into {share_percent} per cent of the calls"
+            );
+        }
         let labels = ResourceLabels { resource: name.clone() };
         let gauge = metrics.breaker_state.get_or_create(&labels).clone();
-        let places_max = policy.in_flight_max.clamp(1, Semaphore::MAX_PERMITS);
-        let rejected =
-            [Code::Overloaded, Code::TimeoutQueue, Code::CircuitOpen, Code::TooLarge].map(|code| {
-                let labels = RejectLabels { resource: name.clone(), reason: code.as_str() };
-                (code, metrics.pool_rejected.get_or_create(&labels).clone())
-            });
         Arc::new(Resource {
             breaker: Breaker::new(&name, &policy, gauge),
-            pool_wait_seconds: metrics.pool_wait_seconds.get_or_create(&labels).clone(),
-            places: Semaphore::new(places_max),
-            places_max,
-            waiting: AtomicUsize::new(0),
-            rejected,
+            queue_seconds: metrics.stages(&name, "gate").queue,
+            faults: faults.map(|faults| Faults::new(&name, faults, metrics)),
+            queue: Queue::new(policy.in_flight_max.max(1)),
             policy,
             name,
         })
@@ -92,14 +95,19 @@ impl Resource {
         self.breaker.state()
     }
 
+    /// The faults that befall a share of its calls.
+    pub fn faults(&self) -> Option<FaultPolicy> {
+        self.faults.as_ref().map(|faults| faults.policy)
+    }
+
     /// Calls under way.
     pub fn in_flight(&self) -> usize {
-        self.places_max.saturating_sub(self.places.available_permits())
+        self.queue.in_use()
     }
 
     /// Calls that wait for a place.
     pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        self.queue.waiting()
     }
 
     /// The time by which a call that starts now must have ended.
@@ -112,37 +120,30 @@ impl Resource {
         request.map_or(own, |request| own.min(request))
     }
 
-    /// Counts a call that was refused before it was sent; other codes are no refusals of the pool.
-    pub(crate) fn count_rejection(&self, code: Code) {
-        if let Some((_, counter)) = self.rejected.iter().find(|(reason, _)| *reason == code) {
-            counter.inc();
-        }
+    /// Where the calls of a plugin wait for a place.
+    pub(crate) fn line(&self, plugin: &str, share_percent: u32) -> LineId {
+        self.queue.line(plugin, share_percent, self.policy.waiters_max)
     }
 
-    /// A place, without waiting if one is free: `Ok(None)` means that one has to wait.
-    pub(crate) fn try_place(&self) -> Result<Option<SemaphorePermit<'_>>, CallError> {
-        match self.places.try_acquire() {
-            Ok(place) => Ok(Some(place)),
-            Err(TryAcquireError::NoPermits) => Ok(None),
-            Err(TryAcquireError::Closed) => Err(overloaded("the resource is being shut down")),
-        }
+    /// A place, if the plugin need not wait for one.
+    pub(crate) fn try_place(&self, line: LineId) -> Option<Place<&Queue>> {
+        Place::try_take(&self.queue, line)
     }
 
-    /// A place, first come, first served. Dropping the future gives up the place in the queue.
+    /// A place, in the plugin's turn. Dropping the future gives up the place in the queue.
     ///
     /// # Errors
-    /// `overloaded` when too many wait already, `timeout_queue` at the deadline, `cancelled`.
+    /// `overloaded` when too many of the plugin's calls wait already, `timeout_queue` at the deadline, `cancelled`.
     pub(crate) async fn wait_for_place(
         &self,
+        line: LineId,
         deadline: Instant,
         cancel: &CancellationToken,
-    ) -> Result<SemaphorePermit<'_>, CallError> {
-        let _waiter = Waiter::enter(&self.waiting, self.policy.waiters_max)
-            .ok_or_else(|| overloaded("too many calls wait for this resource already"))?;
+    ) -> Result<Place<&Queue>, CallError> {
         tokio::select! {
             // The place first: a call that got one at its deadline shall give it back by running into it.
             biased;
-            place = self.places.acquire() => place.map_err(|_| overloaded("the resource is being shut down")),
+            place = Place::take(&self.queue, line) => place.map_err(|full| overloaded(&full.to_string())),
             () = cancel.cancelled() => Err(cancelled()),
             () = tokio::time::sleep_until(deadline) => Err(timed_out_in_queue()),
         }
@@ -152,22 +153,6 @@ impl Resource {
 impl fmt::Debug for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Resource").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-// === impl Waiter ===
-
-impl<'a> Waiter<'a> {
-    fn enter(waiting: &'a AtomicUsize, max: usize) -> Option<Self> {
-        let enter = |count| if count < max { Some(count + 1) } else { None };
-        waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter).ok()?;
-        Some(Waiter(waiting))
-    }
-}
-
-impl Drop for Waiter<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -124,6 +124,16 @@ pub struct ResourceLabels {
     pub resource: String,
 }
 
+/// Where the calls of a resource wait.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct QueueLabels {
+    /// Resource name.
+    pub resource: String,
+    /// `gate` (a place within `limits.in_flight`), `pool` (a connection of one's own) or `lane` (a place on a connection
+    /// that pipelined statements share).
+    pub queue: &'static str,
+}
+
 /// Connections of a resource.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct PoolLabels {
@@ -138,8 +148,19 @@ pub struct PoolLabels {
 pub struct RejectLabels {
     /// Resource name.
     pub resource: String,
-    /// The error code, such as `overloaded`.
+    /// Plugin name.
+    pub plugin: String,
+    /// The error code, such as `overloaded`; `rate` and `request_calls` for a plugin that is over a bound of its own.
     pub reason: &'static str,
+}
+
+/// A fault that was injected into a call.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct FaultLabels {
+    /// Resource name.
+    pub resource: String,
+    /// `delay`, `error` or `cut`.
+    pub fault: &'static str,
 }
 
 /// The kept results of one SQL statement for one plugin.

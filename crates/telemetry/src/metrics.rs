@@ -76,8 +76,13 @@ pub struct Metrics {
     pub vm_restarts: Family<PluginLabels, Counter>,
     /// `agw_resource_operation_duration_seconds`: a foreign call from its admission's start to its answer.
     pub operation_seconds: Histograms<OperationLabels>,
-    /// `agw_resource_pool_wait_seconds`: the part of it spent waiting for a place.
-    pub pool_wait_seconds: Histograms<ResourceLabels>,
+    /// `agw_resource_queue_seconds`: the part of it spent waiting for a place or a connection.
+    pub queue_seconds: Histograms<QueueLabels>,
+    /// `agw_resource_connect_seconds`: making one connection, TLS and login included.
+    pub connect_seconds: Histograms<ResourceLabels>,
+    /// `agw_resource_io_seconds`: the part of a call in which it is the server's: from its commands' way to the socket to its
+    /// answer.
+    pub io_seconds: Histograms<ResourceLabels>,
     /// `agw_resource_pool_connections`
     pub pool_connections: Family<PoolLabels, Gauge>,
     /// `agw_resource_pool_rejected_total`
@@ -90,12 +95,25 @@ pub struct Metrics {
     pub cache_lookups: Family<CacheLookupLabels, Counter>,
     /// `agw_resource_cache_evictions_total`: kept results that gave way for want of room.
     pub cache_evictions: Family<CacheLabels, Counter>,
+    /// `agw_resource_faults_injected_total`: by the operator, to rehearse them.
+    pub faults_injected: Family<FaultLabels, Counter>,
     /// `agw_plugin_counter_total`: counters that plugins defined.
     pub plugin_counters: Family<PluginMetricLabels, Counter>,
     /// `agw_plugin_gauge`: gauges that plugins defined.
     pub plugin_gauges: Family<PluginMetricLabels, Gauge>,
     /// `agw_plugin_histogram`: histograms that plugins defined; their unit is the plugin's.
     pub plugin_histograms: Family<PluginMetricLabels, Histogram, fn() -> Histogram>,
+}
+
+/// The times of one resource's calls, by stage, in seconds.
+#[derive(Clone, Debug)]
+pub struct Stages {
+    /// Waiting for a place or a connection.
+    pub queue: Histogram,
+    /// Making a connection.
+    pub connect: Histogram,
+    /// From the way to the socket to the answer.
+    pub io: Histogram,
 }
 
 impl Metrics {
@@ -128,13 +146,16 @@ impl Metrics {
             plugin_vms: Family::default(),
             vm_restarts: Family::default(),
             operation_seconds: Family::new_with_constructor(histograms()),
-            pool_wait_seconds: Family::new_with_constructor(histograms()),
+            queue_seconds: Family::new_with_constructor(histograms()),
+            connect_seconds: Family::new_with_constructor(histograms()),
+            io_seconds: Family::new_with_constructor(histograms()),
             pool_connections: Family::default(),
             pool_rejected: Family::default(),
             breaker_state: Family::default(),
             reconnects: Family::default(),
             cache_lookups: Family::default(),
             cache_evictions: Family::default(),
+            faults_injected: Family::default(),
             plugin_counters: Family::default(),
             plugin_gauges: Family::default(),
             plugin_histograms: Family::new_with_constructor(plugin_histogram as fn() -> Histogram),
@@ -168,21 +189,39 @@ impl Metrics {
         r.register("plugin_memory_bytes", "Linear memory of all VMs", self.plugin_memory_bytes.clone());
         r.register("plugin_vms", "Live VMs", self.plugin_vms.clone());
         r.register("vm_restarts", "VMs that replaced a trapped one", self.vm_restarts.clone());
+        self.register_resources(r);
+        r.register("plugin_counter", "Counters defined by plugins", self.plugin_counters.clone());
+        r.register("plugin_gauge", "Gauges defined by plugins", self.plugin_gauges.clone());
+        r.register("plugin_histogram", "Histograms defined by plugins", self.plugin_histograms.clone());
+    }
+
+    fn register_resources(&self, r: &mut Registry) {
         r.register(
             "resource_operation_duration_seconds",
             "Time of a foreign call, waiting included",
             self.operation_seconds.clone(),
         );
-        r.register("resource_pool_wait_seconds", "Time waiting for a place", self.pool_wait_seconds.clone());
+        r.register("resource_queue_seconds", "Time waiting for a place", self.queue_seconds.clone());
+        r.register("resource_connect_seconds", "Time to make a connection", self.connect_seconds.clone());
+        r.register("resource_io_seconds", "Time from sending to the answer", self.io_seconds.clone());
         r.register("resource_pool_connections", "Connections", self.pool_connections.clone());
         r.register("resource_pool_rejected", "Calls refused before sending", self.pool_rejected.clone());
         r.register("resource_breaker_state", "0 closed, 1 open", self.breaker_state.clone());
         r.register("resource_reconnects", "Connections made after a loss", self.reconnects.clone());
         r.register("resource_cache_lookups", "Looks for kept results", self.cache_lookups.clone());
         r.register("resource_cache_evictions", "Kept results without room", self.cache_evictions.clone());
-        r.register("plugin_counter", "Counters defined by plugins", self.plugin_counters.clone());
-        r.register("plugin_gauge", "Gauges defined by plugins", self.plugin_gauges.clone());
-        r.register("plugin_histogram", "Histograms defined by plugins", self.plugin_histograms.clone());
+        r.register("resource_faults_injected", "Faults for a rehearsal", self.faults_injected.clone());
+    }
+
+    /// The handles of one resource's stages, whose calls wait in this queue.
+    pub fn stages(&self, resource: &str, queue: &'static str) -> Stages {
+        let labels = ResourceLabels { resource: resource.to_owned() };
+        let waits = QueueLabels { resource: resource.to_owned(), queue };
+        Stages {
+            queue: self.queue_seconds.get_or_create(&waits).clone(),
+            connect: self.connect_seconds.get_or_create(&labels).clone(),
+            io: self.io_seconds.get_or_create(&labels).clone(),
+        }
     }
 
     fn register_config(&self, r: &mut Registry) {
@@ -231,5 +270,39 @@ fn plugin_histogram() -> Histogram {
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Metrics")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    const SOURCE: &str = include_str!("metrics.rs");
+    const REFERENCE: &str = include_str!("../../../docs/metrics.md");
+
+    /// The first string of every call of `register`.
+    fn registered() -> Vec<&'static str> {
+        let code = SOURCE.split_once("#[cfg(test)]").expect("this module").0;
+        let name = |rest: &'static str| rest.split('"').nth(1).expect("a name");
+        code.split("r.register(").skip(1).map(name).collect()
+    }
+
+    /// The names in the first column of the reference's tables.
+    fn rows() -> Vec<&'static str> {
+        let row = |line: &'static str| line.strip_prefix("| `agw_")?.split('`').next();
+        REFERENCE.lines().filter_map(row).collect()
+    }
+
+    #[test]
+    fn every_family_has_its_row_in_the_reference_and_every_row_its_family() {
+        let (registered, rows) = (registered(), rows());
+        assert!(registered.len() > 30, "{registered:?}");
+        for name in &registered {
+            // Counters get their ending when they are shown.
+            let shown = [(*name).to_owned(), format!("{name}_total")];
+            let found = rows.iter().filter(|row| shown.iter().any(|shown| shown == *row)).count();
+            assert_eq!(found, 1, "docs/metrics.md: agw_{name}");
+            let documented = shown.iter().any(|shown| SOURCE.contains(&format!("/// `agw_{shown}`")));
+            assert!(documented, "the field of agw_{name} says its name");
+        }
+        assert_eq!(rows.len(), registered.len(), "{rows:?}");
     }
 }

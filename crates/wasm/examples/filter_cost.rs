@@ -159,6 +159,7 @@ fn plugin(name: &str, configuration: &str, mode: VmMode) -> Plugin {
         reload_backoff: Duration::from_secs(1),
         reload_backoff_max: Duration::from_secs(4),
         foreign_calls_max: 10_000,
+        calls_per_request_max: 64,
     }
 }
 

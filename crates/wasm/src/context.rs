@@ -1,6 +1,6 @@
 //! What the host knows of one stream context: a filter's own part of a stream.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use agw_foreign::ContextKey;
@@ -30,6 +30,8 @@ pub(crate) struct StreamContext {
     /// Made when the first foreign call needs it.
     cancel: OnceLock<CancellationToken>,
     ended: AtomicBool,
+    /// Foreign calls that it has made.
+    calls: AtomicU32,
 }
 
 #[derive(Debug, Default)]
@@ -74,6 +76,7 @@ impl StreamContext {
             failed: AtomicBool::new(false),
             cancel: OnceLock::new(),
             ended: AtomicBool::new(false),
+            calls: AtomicU32::new(0),
         })
     }
 
@@ -98,6 +101,15 @@ impl StreamContext {
         if let Some(token) = self.cancel.get() {
             token.cancel();
         }
+    }
+
+    pub(crate) fn calls(&self) -> u32 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_call(&self) {
+        // All of this is on one thread, so that two steps are as good as one.
+        self.calls.store(self.calls().saturating_add(1), Ordering::Relaxed);
     }
 
     pub(crate) fn resume(&self, direction: Direction) {

@@ -158,6 +158,7 @@ impl VmData {
                 let site = CallSite {
                     worker: self.worker,
                     context: context.key,
+                    calls_before: context.calls(),
                     deadline: Some(deadline),
                     cancel: context.cancel().clone(),
                 };
@@ -167,11 +168,19 @@ impl VmData {
                 let site = CallSite {
                     worker: self.worker,
                     context: self.root_key,
+                    calls_before: 0,
                     deadline: None,
                     cancel: self.root_cancel.clone(),
                 };
                 (ROOT_ID, site)
             }
+        }
+    }
+
+    /// The effective context has made a foreign call.
+    pub(crate) fn count_call(&self) {
+        if let Some(context) = self.stream() {
+            context.count_call();
         }
     }
 

@@ -44,6 +44,9 @@ pub struct CallError {
     pub kind: Option<Kind>,
     /// MySQL's errno, SQLite's extended result code; 0 if there is none.
     pub server_errno: u32,
+    /// With `OVERLOADED`, if the plugin asks faster than it may: milliseconds until such a call is admitted; 0 if nothing
+    /// is known of it.
+    pub retry_after_ms: u32,
 }
 
 // === impl CallError ===
@@ -58,6 +61,7 @@ impl CallError {
             retry: Retry::Never,
             kind: None,
             server_errno: 0,
+            retry_after_ms: 0,
         }
     }
 
@@ -85,6 +89,12 @@ impl CallError {
         self
     }
 
+    /// The same with the time after which to try again.
+    pub fn retry_after_ms(mut self, ms: u32) -> Self {
+        self.retry_after_ms = ms;
+        self
+    }
+
     fn kind_number(&self) -> u64 {
         self.kind.map_or(0, |kind| kind as u64)
     }
@@ -96,6 +106,7 @@ impl CallError {
             + protobuf::uint_len(4, self.retry as u64)
             + protobuf::uint_len(5, self.kind_number())
             + protobuf::uint_len(6, self.server_errno.into())
+            + protobuf::uint_len(7, self.retry_after_ms.into())
     }
 
     fn put(&self, out: &mut Vec<u8>) {
@@ -105,6 +116,7 @@ impl CallError {
         protobuf::put_uint(out, 4, self.retry as u64);
         protobuf::put_uint(out, 5, self.kind_number());
         protobuf::put_uint(out, 6, self.server_errno.into());
+        protobuf::put_uint(out, 7, self.retry_after_ms.into());
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
@@ -119,6 +131,9 @@ impl CallError {
                 (4, Field::Varint(value)) => error.retry = Retry::from_number(value),
                 (5, Field::Varint(value)) => error.kind = Kind::from_number(value),
                 (6, Field::Varint(value)) => error.server_errno = protobuf::uint32(value, "server_errno")?,
+                (7, Field::Varint(value)) => {
+                    error.retry_after_ms = protobuf::uint32(value, "retry_after_ms")?;
+                }
                 _ => {}
             }
         }

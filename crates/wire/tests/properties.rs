@@ -53,9 +53,10 @@ enum OwnedAnswer {
 
 fn answer() -> impl Strategy<Value = OwnedAnswer> {
     let retry = prop_oneof![Just(Retry::Never), Just(Retry::Safe), Just(Retry::IfIdempotent)];
-    let error = (0..Code::ALL.len(), ".{0,40}", "[A-Z]{0,12}", retry);
-    let error = error.prop_map(|(code, message, server_code, retry)| {
-        OwnedAnswer::Error(CallError::new(Code::ALL[code], message).server_code(server_code).retry(retry))
+    let error = (0..Code::ALL.len(), ".{0,40}", "[A-Z]{0,12}", retry, any::<u32>());
+    let error = error.prop_map(|(code, message, server_code, retry, after)| {
+        let error = CallError::new(Code::ALL[code], message).server_code(server_code).retry(retry);
+        OwnedAnswer::Error(error.retry_after_ms(after))
     });
     // Ids start at 1: 0 is a field that is not there.
     prop_oneof![

@@ -101,7 +101,7 @@ fn with_response(value: &Value, then: impl FnOnce(&Response<'_>)) {
 }
 
 fn error_of(value: &Value) -> CallError {
-    only(value, &["code", "message", "server_code", "retry", "kind", "server_errno"]);
+    only(value, &["code", "message", "server_code", "retry", "kind", "server_errno", "retry_after_ms"]);
     let name = value["code"].as_str().unwrap().to_lowercase();
     let code = Code::ALL.into_iter().find(|code| code.as_str() == name).unwrap();
     let retry = match value["retry"].as_str() {
@@ -113,6 +113,7 @@ fn error_of(value: &Value) -> CallError {
     let text = |field: &str| value[field].as_str().unwrap_or_default();
     let error = CallError::new(code, text("message")).server_code(text("server_code")).retry(retry);
     let error = error.server_errno(number(value, "server_errno"));
+    let error = error.retry_after_ms(number(value, "retry_after_ms"));
     match value["kind"].as_str() {
         Some(name) => error.kind(sql::kind(name)),
         None => error,

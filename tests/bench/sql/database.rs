@@ -124,7 +124,7 @@ impl Database {
         let plugin = |name: &str, lookups: usize| {
             format!(
                 "- {{ name: {name}, module: {{ file: {} }}, configuration: \"{lookups}\", vm: {{ max: 2000 }}, \
-                 limits: {{ foreign_calls: 4096 }} }}\n",
+                 limits: {{ foreign_calls: 4096, calls_per_request: 1000 }} }}\n",
                 module.display()
             )
         };

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{HIDDEN, size, tls};
-use crate::snapshot::{Grant, GrantedCommands, RedisAddress, Resource};
+use crate::snapshot::{CallRate, FaultPolicy, Grant, GrantedCommands, InjectedFault, RedisAddress, Resource};
 use crate::units::show_duration;
 
 pub(super) fn show(resource: &Resource) -> Value {
@@ -32,6 +32,7 @@ pub(super) fn show(resource: &Resource) -> Value {
         },
         "grants": resource.grants.iter().map(|(plugin, item)| grant(plugin, item)).collect::<Vec<_>>(),
     });
+    show_faults(&mut shown, resource.faults);
     match &resource.redis.address {
         RedisAddress::Memory { name } => shown["url"] = json!(format!("memory://{name}")),
         RedisAddress::Tcp { host, port } => {
@@ -61,12 +62,32 @@ fn grant(plugin: &str, grant: &Grant) -> Value {
         GrantedCommands::AllSafe => json!("all_safe"),
         GrantedCommands::Named(names) => json!(names),
     };
-    json!({
+    let mut shown = json!({
         "plugin": plugin,
         "commands": commands,
         "key_prefix": grant.key_prefix,
         "read_only": grant.read_only,
         "scripts": grant.scripts,
         "key_bytes": grant.key_bytes_max,
-    })
+        "share": grant.share_percent,
+    });
+    show_rate(&mut shown, grant.rate);
+    shown
+}
+
+pub(super) fn show_faults(resource: &mut Value, faults: Option<FaultPolicy>) {
+    let Some(FaultPolicy { share_percent, delay, fault }) = faults else { return };
+    let mut shown = json!({ "share": share_percent, "delay": show_duration(delay) });
+    match fault {
+        InjectedFault::None => {}
+        InjectedFault::Error(error) => shown["error"] = json!(error.as_str()),
+        InjectedFault::Cut => shown["cut"] = json!(true),
+    }
+    resource["faults"] = shown;
+}
+
+pub(super) fn show_rate(grant: &mut Value, rate: Option<CallRate>) {
+    if let Some(CallRate { per_second, burst }) = rate {
+        grant["rate"] = json!({ "per_second": per_second, "burst": burst });
+    }
 }

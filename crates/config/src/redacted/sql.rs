@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::resource::{show_faults, show_rate};
 use super::{HIDDEN, size, tls};
 use crate::snapshot::{
     SqlEndpoint, SqlGrant, SqlHost, SqlResource, SqlServer, SqlServerEngine, SqlStatement, SqlTarget,
@@ -40,6 +41,7 @@ pub(super) fn show(resource: &SqlResource) -> Value {
         "statements": resource.statements.iter().map(statement).collect::<Map<_, _>>(),
         "grants": resource.grants.iter().map(|(plugin, item)| grant(plugin, item)).collect::<Vec<_>>(),
     });
+    show_faults(&mut shown, resource.faults);
     match &resource.endpoint {
         SqlEndpoint::Server(at) => server(&mut shown, at),
         SqlEndpoint::Sqlite(at) => {
@@ -99,7 +101,7 @@ fn statement((name, statement): (&String, &SqlStatement)) -> (String, Value) {
 }
 
 fn grant(plugin: &str, grant: &SqlGrant) -> Value {
-    json!({
+    let mut shown = json!({
         "plugin": plugin,
         "statements": grant.statements,
         "ad_hoc": grant.ad_hoc,
@@ -107,5 +109,7 @@ fn grant(plugin: &str, grant: &SqlGrant) -> Value {
         "share": grant.share_percent,
         "rows": grant.rows_max,
         "response": size(grant.response_bytes_max),
-    })
+    });
+    show_rate(&mut shown, grant.rate);
+    shown
 }

@@ -7,7 +7,7 @@ use crate::problem::quoted;
 use crate::reader::{Fields, Item};
 use crate::schema::command;
 use crate::schema::name::{Mentions, check_reference};
-use crate::snapshot::{Grant, GrantedCommands};
+use crate::snapshot::{CallRate, Grant, GrantedCommands};
 use crate::tree::Value;
 use crate::units::{Bounds, KIB};
 
@@ -29,11 +29,31 @@ pub(super) const FIELDS: &[Field] = &[
     Field::boolean("read_only", "Refuse whatever writes or publishes"),
     Field::new("scripts", Kind::List(&Kind::Name, 0, ANY), "Names of scripts of this resource"),
     Field::number("key_bytes", KEY_BYTES, "Size of a key, prefix not counted"),
+    Field::number(
+        "share",
+        SHARE,
+        "Per cent of `limits.in_flight` that the plugin may have under way at once; one call at least. [See \
+         below](#fairness-between-plugins)",
+    ),
+    RATE_FIELD,
+];
+pub(super) const RATE_FIELD: Field =
+    Field::group("rate", RATE, "How fast the plugin may ask; `{}` for the values below").or("no such bound");
+const RATE: &[Field] = &[
+    Field::number(
+        "per_second",
+        RATE_PER_SECOND,
+        "Calls per second in the long run, over all workers; more are `overloaded`, and say after which time to try again",
+    ),
+    Field::number("burst", RATE_BURST, "Calls that may come at the same moment, after a while without any"),
 ];
 pub(super) const PLUGIN: Field =
     Field::new("plugin", Kind::Name, "Name of the plugin; one grant each").required();
 
 pub(crate) const KEY_BYTES: Bounds = Bounds::bytes(1, 512, 64 * KIB);
+pub(crate) const SHARE: Bounds = Bounds::count(1, 100, 100);
+pub(crate) const RATE_PER_SECOND: Bounds = Bounds::count(1, 1000, 1_000_000);
+pub(crate) const RATE_BURST: Bounds = Bounds::count(1, 100, 1_000_000);
 
 const PREFIX_BYTES_MAX: usize = 256;
 
@@ -65,6 +85,8 @@ pub(super) fn lower(
         read_only,
         scripts: listed.into_iter().map(|(_, name)| name.to_owned()).collect(),
         key_bytes_max: fields.usize("key_bytes", KEY_BYTES),
+        share_percent: fields.u32("share", SHARE),
+        rate: rate(&fields),
     };
     Some((plugin?, grant))
 }
@@ -95,6 +117,13 @@ pub(super) fn check_role<'g>(
         ),
         _ => {}
     }
+}
+
+pub(super) fn rate(fields: &Fields<'_>) -> Option<CallRate> {
+    fields.optional("rate")?;
+    let rate = fields.group("rate", RATE);
+    let (per_second, burst) = (rate.u32("per_second", RATE_PER_SECOND), rate.u32("burst", RATE_BURST));
+    Some(CallRate { per_second, burst })
 }
 
 pub(super) fn plugin(fields: &Fields<'_>, mentions: &Mentions) -> Option<String> {

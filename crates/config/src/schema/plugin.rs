@@ -67,6 +67,12 @@ const LIMITS: &[Field] = &[
         FOREIGN_CALLS,
         "Foreign calls under way at once, over all workers; more are `overloaded`",
     ),
+    Field::number(
+        "calls_per_request",
+        CALLS_PER_REQUEST,
+        "Foreign calls that the plugin may make for one request; more are `denied`. A call with many commands or \
+         statements is one. Calls that belong to no request (of timers, of the plugin's own context) are not counted",
+    ),
 ];
 const BACKOFF: &[Field] = &[
     Field::number(
@@ -88,6 +94,7 @@ pub(crate) const MEMORY: Bounds = Bounds::bytes(64 * KIB, 64 * MIB, 4 * GIB);
 pub(crate) const TABLE_ELEMENTS: Bounds = Bounds::count(1, 10_000, 10_000_000);
 pub(crate) const CPU_TIME: Bounds = Bounds::time(MS, 100 * MS, MINUTE);
 pub(crate) const FOREIGN_CALLS: Bounds = Bounds::count(1, 2048, 1_000_000);
+pub(crate) const CALLS_PER_REQUEST: Bounds = Bounds::count(1, 64, 1_000_000);
 pub(crate) const BACKOFF_BASE: Bounds = Bounds::time(MS, SECOND, 5 * MINUTE);
 pub(crate) const BACKOFF_MAX: Bounds = Bounds::time(MS, 30 * SECOND, HOUR);
 
@@ -122,6 +129,7 @@ pub(super) fn lower(item: &Item<'_>, unique: &mut Unique, mentions: &Mentions) -
         reload_backoff,
         reload_backoff_max,
         foreign_calls_max: limits.usize("foreign_calls", FOREIGN_CALLS),
+        calls_per_request_max: limits.u32("calls_per_request", CALLS_PER_REQUEST),
         module: module?,
     })
 }

@@ -9,7 +9,7 @@ use crate::problem::quoted;
 use crate::reader::{Fields, Item};
 use crate::schema::name::{Mentions, Unique, check_name};
 use crate::schema::sql::{self, SqlType};
-use crate::schema::{endpoint, grant, tls};
+use crate::schema::{endpoint, faults, grant, tls};
 use crate::snapshot::{BreakerPolicy, PoolPolicy, RedisAddress, Resource, ResourceLimits, SqlResource};
 use crate::units::{Bounds, HOUR, KIB, MIB, MINUTE, MS, SECOND};
 
@@ -39,6 +39,7 @@ pub(super) const FIELDS: &[Field] = &[
     Field::group("pool", POOL, "Its connections"),
     Field::group("limits", LIMITS, "Bounds on one call, and on their number"),
     BREAKER_FIELD,
+    faults::FIELD,
     Field::new("scripts", Kind::Map(&Kind::Group(SCRIPT)), "Lua scripts that grants may name"),
     Field::new("grants", Kind::List(&Kind::Group(grant::FIELDS), 0, ANY), GRANTS),
 ];
@@ -70,7 +71,11 @@ const LIMITS: &[Field] = &[
     Field::number("response", RESPONSE, "Size of one call's replies"),
     Field::number("batch", BATCH, "Commands in one call"),
     Field::number("in_flight", IN_FLIGHT, "Calls under way at once, over all workers"),
-    Field::number("waiters", WAITERS, "Calls that may wait for a place; more are `overloaded`"),
+    Field::number(
+        "waiters",
+        WAITERS,
+        "Calls of each plugin that may wait for a place; more are `overloaded`",
+    ),
 ];
 pub(super) const CALL_TIMEOUT_MAX_MEANING: &str = "No call may ask for more; not less than `call_timeout`, and \
     `call_timeout` if that is more than the default";
@@ -149,6 +154,7 @@ fn redis(item: &Item<'_>, unique: &mut Unique, mentions: &Mentions) -> Option<Re
     let pool = pool(&fields);
     let limits = limits(&fields);
     let breaker = breaker(&fields);
+    let faults = faults::lower(&fields);
     let scripts = fields.optional("scripts").map(|item| scripts(&item)).unwrap_or_default();
     let grants = grants(&fields, &scripts, mentions);
     let redis = redis?;
@@ -159,7 +165,7 @@ fn redis(item: &Item<'_>, unique: &mut Unique, mentions: &Mentions) -> Option<Re
         let readers = grants.iter().map(|(plugin, grant)| (plugin, grant.read_only));
         grant::check_role(&fields, redis.username.is_some(), readers);
     }
-    Some(Resource { name, redis, pool, limits, breaker, scripts, grants })
+    Some(Resource { name, redis, pool, limits, breaker, faults, scripts, grants })
 }
 
 pub(super) fn breaker(fields: &Fields<'_>) -> BreakerPolicy {

@@ -13,7 +13,7 @@ use crate::field::{ANY, Field, Kind};
 use crate::problem::quoted;
 use crate::reader::{Fields, Item};
 use crate::schema::name::{Mentions, Unique, check_name};
-use crate::schema::{resource, tls};
+use crate::schema::{faults, resource, tls};
 use crate::snapshot::{SqlEndpoint, SqlGrant, SqlLimits, SqlPool, SqlResource, SqlStatement, SqlTarget};
 use crate::units::{Bounds, DAY, GIB, HOUR, KIB, MIB, MINUTE, MS, SECOND};
 
@@ -72,6 +72,7 @@ pub(super) const FIELDS: &[Field] = &[
     Field::group("pool", POOL, "Its connections"),
     Field::group("limits", LIMITS, "Bounds on one call, and on their number"),
     resource::BREAKER_FIELD,
+    faults::FIELD,
     Field::new(
         "statements",
         Kind::Map(&Kind::Either(&Kind::Text, &Kind::Group(statement::FIELDS))),
@@ -112,7 +113,11 @@ const LIMITS: &[Field] = &[
     Field::number("cell", CELL, "Size of one value in a result"),
     Field::number("batch", BATCH, "Statements in one call"),
     Field::number("in_flight", IN_FLIGHT, "Calls under way at once, over all workers"),
-    Field::number("waiters", WAITERS, "Calls that may wait for a place; more are `overloaded`"),
+    Field::number(
+        "waiters",
+        WAITERS,
+        "Calls of each plugin that may wait for a place; more are `overloaded`",
+    ),
 ];
 
 pub(crate) const POOL_MAX: Bounds = Bounds::count(1, 16, 1000);
@@ -166,6 +171,7 @@ pub(super) fn lower(
     let pool = pool(&fields);
     let limits = limits(&fields);
     let breaker = resource::breaker(&fields);
+    let faults = faults::lower(&fields);
     let statements = statements(&fields, sql_type);
     let grants = grants(&fields, &statements, &limits, mentions);
     check_replicas(&fields, endpoint.as_ref(), &statements, &grants);
@@ -180,7 +186,7 @@ pub(super) fn lower(
             grants.iter().map(|(plugin, grant)| (plugin, reads(grant))),
         );
     }
-    Some(SqlResource { name, endpoint: endpoint?, pool, limits, breaker, statements, grants })
+    Some(SqlResource { name, endpoint: endpoint?, pool, limits, breaker, faults, statements, grants })
 }
 
 /// Replicas take no writes.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{BreakerPolicy, Tls};
+use super::{BreakerPolicy, CallRate, FaultPolicy, Tls};
 use crate::secret::Secret;
 
 /// An external SQL database.
@@ -20,6 +20,8 @@ pub struct SqlResource {
     pub limits: SqlLimits,
     /// When it counts as dead.
     pub breaker: BreakerPolicy,
+    /// What is made to go wrong with a share of its calls.
+    pub faults: Option<FaultPolicy>,
     /// Named statements.
     pub statements: BTreeMap<String, SqlStatement>,
     /// Who may use it, by plugin name. Nobody else may.
@@ -144,7 +146,7 @@ pub struct SqlLimits {
     pub batch_max: usize,
     /// Calls under way at once, over all workers.
     pub in_flight_max: usize,
-    /// Calls that may wait for a place; more are `overloaded`.
+    /// Calls of each plugin that may wait for a place; more are `overloaded`.
     pub waiters_max: usize,
 }
 
@@ -185,8 +187,11 @@ pub struct SqlGrant {
     pub ad_hoc: bool,
     /// Nothing may be written.
     pub read_only: bool,
-    /// Connections of the pool that the plugin may use at once: a percentage, and one at least.
+    /// Of the pool's connections, and of the resource's calls under way, those that may be the plugin's: a percentage, and
+    /// one at least.
     pub share_percent: u32,
+    /// How fast it may ask; `None`: as it likes.
+    pub rate: Option<CallRate>,
     /// Rows of one result; never more than the resource's.
     pub rows_max: usize,
     /// Bytes of one call's results; never more than the resource's.

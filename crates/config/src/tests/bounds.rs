@@ -67,12 +67,12 @@ fn base() -> Value {
         }, { "name": "d", "builtin": "echo" }],
         "plugins": [{ "name": "p", "module": { "builtin": "rate-limit" } }],
         "resources": [{
-            "name": "r", "type": "redis", "endpoint": "127.0.0.1:6379",
-            "grants": [{ "plugin": "p", "commands": ["get"], "key_prefix": "p:" }],
+            "name": "r", "type": "redis", "endpoint": "127.0.0.1:6379", "faults": { "cut": true },
+            "grants": [{ "plugin": "p", "commands": ["get"], "key_prefix": "p:", "rate": {} }],
         }, {
-            "name": "s", "type": "sqlite", "url": "sqlite::memory:",
+            "name": "s", "type": "sqlite", "url": "sqlite::memory:", "faults": { "error": "auth" },
             "statements": { "one": { "text": "SELECT 1", "cache": {} } },
-            "grants": [{ "plugin": "p", "statements": ["one"] }],
+            "grants": [{ "plugin": "p", "statements": ["one"], "rate": {} }],
         }],
     })
 }

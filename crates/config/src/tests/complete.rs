@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use super::{accept, load_with, usual_files};
 use crate::{
-    Balance, ClusterTarget, FailurePolicy, FieldMatch, Forward, GrantedCommands, HashKey, HostMatch,
-    HostRewrite, ModuleSource, PathMatch, PathRewrite, Protocols, RedisAddress, Route, RouteAction,
-    SqlEndpoint, TlsVersion, UpstreamProtocol, ValueMatch, VmMode, WeightedCluster,
+    Balance, CallRate, ClusterTarget, FailurePolicy, FaultPolicy, FieldMatch, Forward, GrantedCommands,
+    HashKey, HostMatch, HostRewrite, InjectedError, InjectedFault, ModuleSource, PathMatch, PathRewrite,
+    Protocols, RedisAddress, Route, RouteAction, SqlEndpoint, TlsVersion, UpstreamProtocol, ValueMatch,
+    VmMode, WeightedCluster,
 };
 
 pub(super) const COMPLETE: &str = include_str!("complete.yaml");
@@ -186,6 +187,7 @@ fn every_field_of_a_plugin_arrives() {
     );
     assert_eq!((plugin.limits.memory_bytes_max, plugin.limits.table_elements_max), (16 << 20, 5000));
     assert_eq!((plugin.limits.cpu_time, plugin.foreign_calls_max), (Duration::from_millis(50), 100));
+    assert_eq!(plugin.calls_per_request_max, 8);
     assert_eq!(plugin.on_failure, FailurePolicy::FailOpen);
     assert_eq!(plugin.reload_backoff, Duration::from_secs(2));
     assert_eq!(plugin.reload_backoff_max, Duration::from_secs(60));
@@ -220,13 +222,19 @@ fn every_field_of_a_resource_arrives() {
     assert_eq!((limits.request_bytes_max, limits.response_bytes_max), (64 << 10, 512 << 10));
     assert_eq!((limits.batch_max, limits.in_flight_max, limits.waiters_max), (32, 200, 100));
     assert_eq!((resource.breaker.failures, resource.breaker.probe_interval), (3, Duration::from_secs(1)));
+    let (delay, fault) = (Duration::from_millis(20), InjectedFault::Error(InjectedError::TimeoutIo));
+    assert_eq!(resource.faults, Some(FaultPolicy { share_percent: 5, delay, fault }));
     assert_eq!(resource.scripts["from-file"], "return redis.call('INCR', KEYS[1])");
     assert_eq!(resource.scripts["inline"], "return 1");
     let grant = &resource.grants["rate-limit"];
+    assert_eq!(grant.rate, Some(CallRate { per_second: 500, burst: 50 }));
     let commands = ["incr", "get", "expire"].map(str::to_owned).to_vec();
     assert_eq!(grant.commands, GrantedCommands::Named(commands));
     assert_eq!((grant.key_prefix.as_str(), grant.read_only, grant.key_bytes_max), ("rl:", false, 128));
-    assert_eq!(grant.scripts, ["from-file", "inline"]);
+    assert_eq!(
+        (grant.share_percent, &*grant.scripts),
+        (40, ["from-file", "inline"].map(str::to_owned).as_slice())
+    );
 }
 
 #[test]
@@ -265,6 +273,8 @@ fn every_field_of_a_sql_resource_arrives() {
     assert_eq!((limits.rows_max, limits.cell_bytes_max, limits.batch_max), (50, 16 << 10, 8));
     assert_eq!((limits.in_flight_max, limits.waiters_max), (200, 100));
     assert_eq!((users.breaker.failures, users.breaker.probe_interval), (3, Duration::from_secs(1)));
+    let (delay, fault) = (Duration::ZERO, InjectedFault::Cut);
+    assert_eq!(users.faults, Some(FaultPolicy { share_percent: 1, delay, fault }));
     let (find, touch) = (&users.statements["find-key"], &users.statements["touch"]);
     assert_eq!(find.text, "SELECT user_id FROM api_keys WHERE key_hash = ?1");
     assert_eq!((find.read_only, find.pipelined, find.cache), (true, false, None));
@@ -274,6 +284,7 @@ fn every_field_of_a_sql_resource_arrives() {
     assert_eq!(cache.stale_while_revalidate, Duration::from_secs(60));
     assert_eq!((cache.entries_max, cache.bytes_max), (500, 1 << 20));
     let grant = &users.grants["rate-limit"];
+    assert_eq!(grant.rate, Some(CallRate { per_second: 20, burst: 1 }));
     assert_eq!(grant.statements, ["find-key", "touch"]);
     assert_eq!((grant.ad_hoc, grant.read_only, grant.share_percent), (false, false, 50));
     assert_eq!((grant.rows_max, grant.response_bytes_max), (10, 64 << 10));
@@ -287,9 +298,15 @@ fn every_field_of_a_sql_resource_arrives() {
 }
 
 #[test]
-fn the_complete_document_earns_no_warning() {
+fn the_complete_document_earns_no_warning_but_for_its_faults() {
     let loaded = load_with(COMPLETE, &usual_files()).expect("it loads");
-    assert_eq!(super::lines(&loaded.warnings), Vec::<String>::new());
+    let places: Vec<_> = loaded.warnings.iter().map(|warning| warning.path.as_str()).collect();
+    assert_eq!(
+        places,
+        ["resources[0].faults", "resources[3].faults"],
+        "{:#?}",
+        super::lines(&loaded.warnings)
+    );
 }
 
 #[test]

@@ -262,3 +262,26 @@ fn a_document_of_mistakes_ends_with_the_first_thousand() {
     );
     assert!(found[1000].starts_with("agw.yaml:1003: routes[999].cluster: "), "{}", found[1000]);
 }
+
+#[test]
+fn faults_that_do_nothing_or_two_things_are_refused() {
+    let document = |faults: &str| {
+        with_resource(&format!(
+            "name: r\ntype: redis\nurl: redis://localhost\nfaults: {faults}\n\
+             grants: [{{ plugin: p, commands: [get], key_prefix: 'p:' }}]"
+        ))
+    };
+    check(
+        &document("{ share: 5 }"),
+        &["10: resources[0].faults: the faults do nothing. \
+           Write delay: 50ms, error: unavailable or cut: true, or remove faults"],
+    );
+    check(
+        &document("{ error: auth, cut: true }"),
+        &["10: resources[0].faults: the fields \"error\" and \"cut\" exclude each other. Keep one of them"],
+    );
+    check(
+        &document("{ error: timeout }"),
+        &["10: resources[0].faults.error: \"timeout\" is not known here. Did you mean \"timeout_io\"?"],
+    );
+}

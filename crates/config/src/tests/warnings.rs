@@ -23,6 +23,17 @@ fn a_grant_without_a_key_prefix_earns_a_warning_unless_it_says_so() {
 }
 
 #[test]
+fn faults_earn_a_warning() {
+    let document = "name: r\ntype: redis\nurl: redis://localhost\nfaults: { delay: 5ms }\n\
+        grants: [{ plugin: p, commands: [get], key_prefix: 'p:' }]";
+    assert_eq!(
+        warnings(&with_resource(document)),
+        ["agw.yaml:10: resources[0].faults: faults are injected into 10 per cent of the calls. \
+          Remove faults from a resource that serves real requests"]
+    );
+}
+
+#[test]
 fn plaintext_that_leaves_the_machine_earns_a_warning() {
     let document = |place: &str| {
         with_resource(&format!(

@@ -2,6 +2,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinHandle;
 
 use super::*;
+use agw_telemetry::Metrics;
 use agw_wire::Code;
 
 type Answered = oneshot::Receiver<Answer>;
@@ -10,6 +11,7 @@ const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 const SECOND: Duration = Duration::from_secs(1);
 
 struct World {
+    metrics: Metrics,
     link: Link,
     server: DuplexStream,
     driver: JoinHandle<Fault>,
@@ -17,8 +19,10 @@ struct World {
 
 fn world_of(bounds: Bounds) -> World {
     let (ours, server) = tokio::io::duplex(1024);
-    let (link, driver) = share(Session::new(Pipe::new(Box::new(ours))), bounds);
-    World { link, server, driver: tokio::spawn(driver.run()) }
+    let metrics = Metrics::new();
+    let io_seconds = metrics.stages("limits", "pool").io;
+    let (link, driver) = share(Session::new(Pipe::new(Box::new(ours))), bounds, io_seconds);
+    World { metrics, link, server, driver: tokio::spawn(driver.run()) }
 }
 
 fn world() -> World {
@@ -111,6 +115,27 @@ async fn the_answer_to_a_call_that_was_dropped_later_is_thrown_away() {
     drop(dropped);
     world.server.write_all(b"+theirs\r\n+mine\r\n").await.unwrap();
     assert_eq!(kept.await.unwrap().unwrap(), "+mine\r\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_of_each_answer_is_observed_and_that_of_a_call_without_one_is_not() {
+    let mut world = world();
+    let (first, dropped, _lost) = (world.send(1), world.send(1), world.send(1));
+    world.sent(3).await;
+    drop(dropped);
+    tokio::time::advance(Duration::from_millis(3)).await;
+    world.server.write_all(b"+first\r\n").await.unwrap();
+    first.await.unwrap().unwrap();
+    tokio::time::advance(Duration::from_millis(4)).await;
+    world.server.write_all(b"+dropped\r\n").await.unwrap();
+    drop(world.server);
+    assert!(matches!(world.driver.await.unwrap(), Fault::Closed));
+    let metrics = world.metrics.encode().unwrap();
+    assert!(
+        metrics.contains("agw_resource_io_seconds_sum{resource=\"limits\"} 0.01\n"),
+        "3 and 7: {metrics}"
+    );
+    assert!(metrics.contains("agw_resource_io_seconds_count{resource=\"limits\"} 2\n"), "{metrics}");
 }
 
 #[tokio::test(start_paused = true)]

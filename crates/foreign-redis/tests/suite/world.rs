@@ -51,6 +51,7 @@ pub(crate) fn resource(port: u16) -> Resource {
             waiters_max: 1000,
         },
         breaker: BreakerPolicy { failures: 5, probe_interval: 500 * MS },
+        faults: None,
         scripts: BTreeMap::from([
             ("double".to_owned(), "return tonumber(ARGV[1]) * 2".to_owned()),
             ("touch".to_owned(), "return redis.call('INCR', KEYS[1])".to_owned()),
@@ -66,6 +67,8 @@ pub(crate) fn grant() -> Grant {
         read_only: false,
         scripts: vec!["double".into(), "touch".into()],
         key_bytes_max: 1024,
+        share_percent: 100,
+        rate: None,
     }
 }
 
@@ -112,7 +115,8 @@ impl World {
         within: Duration,
     ) -> Result<BackendFuture, CallError> {
         let cancel = CancellationToken::new();
-        let site = CallSite { worker: 0, context: ContextKey(context), deadline: None, cancel };
+        let site =
+            CallSite { worker: 0, context: ContextKey(context), calls_before: 0, deadline: None, cancel };
         let request = Request { resource: "limits", redis: Some(batch), ..Request::default() };
         self.granted.start(&request, &site, Instant::now() + within)
     }

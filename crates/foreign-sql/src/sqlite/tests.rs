@@ -38,6 +38,7 @@ fn engine() -> SqliteEngine {
             waiters_max: 10,
         },
         breaker: BreakerPolicy { failures: 1, probe_interval: second },
+        faults: None,
         statements: Default::default(),
         grants: Default::default(),
     };

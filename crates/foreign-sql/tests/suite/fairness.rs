@@ -48,3 +48,29 @@ async fn a_thousand_calls_at_once_on_four_connections_are_all_answered() {
     let status = world.backend.status();
     assert!(status.idle <= 4, "{status:?}");
 }
+
+#[tokio::test]
+async fn what_calls_wait_for_is_told_apart() {
+    let one = TWO.replace("max: 4, acquire_timeout: 100ms", "max: 1, acquire_timeout: 30s");
+    let world = World::new(&one).await;
+    let (slow, quick) = (world.plugin("p").with_deadline(200), world.plugin("q").with_deadline(30_000));
+    let endless = tokio::spawn(async move { slow.query(ENDLESS, &[]).await });
+    while world.backend.status().leased == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(quick.value("SELECT 1", &[]).await, "Int(1)");
+    assert_eq!(endless.await.unwrap().unwrap_err().code, Code::TimeoutIo);
+    let metrics = world.metrics();
+    let value = |name: &str| -> f64 {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{name} in {metrics}")).parse().unwrap()
+    };
+    let queued = value("agw_resource_queue_seconds_sum{resource=\"db\",queue=\"pool\"}");
+    assert!(queued > 0.05, "the quick call waited for the slow one: {queued}");
+    assert_eq!(value("agw_resource_queue_seconds_sum{resource=\"db\",queue=\"gate\"}"), 0.0);
+    assert_eq!(value("agw_resource_queue_seconds_count{resource=\"db\",queue=\"pool\"}"), 2.0);
+    let io = value("agw_resource_io_seconds_sum{resource=\"db\"}");
+    assert!(io > 0.1, "the slow call ran into its deadline: {io}");
+    assert_eq!(value("agw_resource_io_seconds_count{resource=\"db\"}"), 2.0);
+    assert!(value("agw_resource_connect_seconds_count{resource=\"db\"}") >= 1.0);
+}

@@ -167,6 +167,7 @@ impl Plugin {
         let site = CallSite {
             worker: 0,
             context: ContextKey(self.context),
+            calls_before: 0,
             deadline: Some(Instant::now() + Duration::from_secs(60)),
             cancel: cancel.clone(),
         };

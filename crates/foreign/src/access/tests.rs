@@ -8,6 +8,8 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::breaker::BreakerState;
 use crate::fake::{Fake, Shared, reply};
+use crate::faults::{Fault, FaultPolicy};
+use crate::rate::Rate;
 use crate::resource::ResourcePolicy;
 
 const MS: Duration = Duration::from_millis(1);
@@ -42,8 +44,25 @@ fn world_of(policy: ResourcePolicy, foreign_calls_max: usize) -> World {
     World { access, resource, fake, metrics, cancel: CancellationToken::new() }
 }
 
+/// Its resource has these faults, and its backend answers at once.
+fn faulty(fault: Fault, delay: Duration, share_percent: u32) -> World {
+    let World { metrics, fake, cancel, .. } = world();
+    *fake.at_once.lock() = Some(Ok(()));
+    let faults = Some(FaultPolicy { share_percent, delay, fault });
+    let resource =
+        Resource::with_faults("limits", ResourcePolicy { in_flight_max: 9, ..policy() }, faults, &metrics);
+    let access = Access::builder("limiter", 10, Arc::clone(&metrics))
+        .grant(AGW_REDIS, Arc::clone(&resource), Arc::new(Shared(Arc::clone(&fake))))
+        .build();
+    World { access, resource, fake, metrics, cancel }
+}
+
 fn world() -> World {
     world_of(policy(), 10)
+}
+
+fn share(share_percent: u32) -> GrantBounds {
+    GrantBounds { share_percent, rate: None }
 }
 
 fn payload(deadline_ms: u32) -> Vec<u8> {
@@ -54,7 +73,13 @@ fn payload(deadline_ms: u32) -> Vec<u8> {
 
 impl World {
     fn site(&self) -> CallSite {
-        CallSite { worker: 0, context: ContextKey(7), deadline: None, cancel: self.cancel.clone() }
+        CallSite {
+            worker: 0,
+            context: ContextKey(7),
+            calls_before: 0,
+            deadline: None,
+            cancel: self.cancel.clone(),
+        }
     }
 
     fn dispatch(&self, payload: &[u8], site: CallSite) -> Dispatch {
@@ -75,11 +100,28 @@ impl World {
         task
     }
 
+    /// Another plugin on the same resource.
+    fn plugin(&self, name: &str, bounds: GrantBounds) -> Arc<Access> {
+        let granted = Arc::new(Shared(Arc::clone(&self.fake)));
+        Access::builder(name, 100, Arc::clone(&self.metrics))
+            .grant_within(AGW_REDIS, Arc::clone(&self.resource), granted, bounds)
+            .build()
+    }
+
+    async fn spawn_of(&self, access: &Access) -> JoinHandle<Vec<u8>> {
+        let Dispatch::Call { future, .. } = access.call(AGW_REDIS, &payload(0), self.site()) else {
+            panic!()
+        };
+        let task = tokio::spawn(future);
+        tokio::task::yield_now().await;
+        task
+    }
+
     #[track_caller]
-    fn assert_nothing_is_held(&self, foreign_calls_max: usize) {
+    fn assert_nothing_is_held(&self) {
         assert_eq!(self.resource.in_flight(), 0);
         assert_eq!(self.resource.waiting(), 0);
-        assert_eq!(self.access.gate.calls.available_permits(), foreign_calls_max);
+        assert_eq!(self.access.gate.calls.count(), 0);
         assert_eq!(self.fake.alive.load(Ordering::SeqCst), 0);
     }
 }
@@ -150,7 +192,7 @@ async fn what_the_grant_refuses_is_answered_at_once() {
     let world = world();
     *world.fake.refuse.lock() = Some(CallError::new(Code::Denied, "DEL is not granted"));
     assert_eq!(refusal(world.dispatch(&payload(0), world.site())), Code::Denied);
-    world.assert_nothing_is_held(10);
+    world.assert_nothing_is_held();
     assert!(world.metrics.encode().unwrap().contains("outcome=\"denied\""));
 }
 
@@ -161,7 +203,7 @@ async fn an_answer_comes_back_and_everything_is_given_back() {
     assert_eq!(world.resource.in_flight(), 1);
     world.fake.answer(Ok(reply()));
     assert_eq!(outcome(&task.await.unwrap()).unwrap(), b":1\r\n");
-    world.assert_nothing_is_held(10);
+    world.assert_nothing_is_held();
     assert!(world.metrics.encode().unwrap().contains(
         "agw_resource_operation_duration_seconds_count{resource=\"limits\",plugin=\"limiter\",outcome=\"ok\"} 1"
     ));
@@ -174,7 +216,7 @@ async fn nothing_is_sent_before_the_future_is_polled() {
     assert_eq!(world.fake.polled.load(Ordering::SeqCst), 0);
     assert_eq!(world.resource.in_flight(), 0);
     drop(future);
-    world.assert_nothing_is_held(10);
+    world.assert_nothing_is_held();
 }
 
 #[tokio::test(start_paused = true)]
@@ -228,7 +270,7 @@ async fn a_stalled_backend_times_out_and_frees_its_place() {
     let begun = Instant::now();
     assert_eq!(code(&world.future().await), Code::TimeoutIo);
     assert_eq!(begun.elapsed(), 50 * MS);
-    world.assert_nothing_is_held(10);
+    world.assert_nothing_is_held();
 }
 
 #[tokio::test(start_paused = true)]
@@ -243,7 +285,7 @@ async fn more_than_the_bounded_waiters_are_overloaded_at_once() {
     for task in tasks {
         assert!(task.await.unwrap_err().is_cancelled());
     }
-    world.assert_nothing_is_held(10);
+    world.assert_nothing_is_held();
     assert!(world.metrics.encode().unwrap().contains("reason=\"overloaded\"} 1"));
 }
 
@@ -252,12 +294,8 @@ async fn a_plugin_over_its_own_bound_is_overloaded_while_others_pass() {
     let world = world_of(ResourcePolicy { in_flight_max: 10, ..policy() }, 1);
     let first = world.spawn().await;
     assert_eq!(code(&world.future().await), Code::Overloaded);
-    let other = Access::builder("other", 1, Arc::clone(&world.metrics))
-        .grant(AGW_REDIS, Arc::clone(&world.resource), Arc::new(Shared(Arc::clone(&world.fake))))
-        .build();
-    let Dispatch::Call { future, .. } = other.call(AGW_REDIS, &payload(0), world.site()) else { panic!() };
-    let theirs = tokio::spawn(future);
-    tokio::task::yield_now().await;
+    let other = world.plugin("other", GrantBounds::default());
+    let theirs = world.spawn_of(&other).await;
     world.fake.answer(Ok(reply()));
     world.fake.answer(Ok(reply()));
     assert!(outcome(&first.await.unwrap()).is_ok() && outcome(&theirs.await.unwrap()).is_ok());
@@ -281,6 +319,114 @@ async fn waiters_are_served_first_come_first_served() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_plugin_that_floods_leaves_the_waiting_room_and_the_next_place_to_the_quiet_one() {
+    let world = world();
+    let flood = [world.spawn().await, world.spawn().await, world.spawn().await];
+    assert_eq!(code(&world.future().await), Code::Overloaded, "its own room is full");
+    let quiet = world.plugin("quiet", GrantBounds::default());
+    let call = world.spawn_of(&quiet).await;
+    assert_eq!(world.resource.waiting(), 3);
+    world.fake.answer(Ok(reply()));
+    tokio::task::yield_now().await;
+    world.fake.answer(Ok(reply()));
+    assert!(
+        outcome(&call.await.unwrap()).is_ok(),
+        "it waited for one call, and not for those that came before it"
+    );
+    flood.iter().for_each(JoinHandle::abort);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_has_no_more_calls_under_way_than_its_share() {
+    let world = world_of(ResourcePolicy { in_flight_max: 4, waiters_max: 0, ..policy() }, 10);
+    let half = world.plugin("half", share(50));
+    let calls = [world.spawn_of(&half).await, world.spawn_of(&half).await];
+    let Dispatch::Call { future, .. } = half.call(AGW_REDIS, &payload(0), world.site()) else { panic!() };
+    assert_eq!(code(&future.await), Code::Overloaded);
+    let others = [world.spawn().await, world.spawn().await];
+    assert_eq!(world.resource.in_flight(), 4);
+    calls.iter().chain(&others).for_each(JoinHandle::abort);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_is_configured_anew_keeps_its_place_in_the_resource() {
+    let world = world_of(ResourcePolicy { in_flight_max: 4, waiters_max: 0, ..policy() }, 10);
+    let before = world.plugin("half", share(50));
+    let _call = world.spawn_of(&before).await;
+    let after = world.plugin("half", share(25));
+    let Dispatch::Call { future, .. } = after.call(AGW_REDIS, &payload(0), world.site()) else { panic!() };
+    assert_eq!(code(&future.await), Code::Overloaded, "the older call counts");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_over_its_rate_is_told_when_to_come_again_while_others_pass() {
+    let world = world();
+    *world.fake.at_once.lock() = Some(Ok(()));
+    let rate = Some(Rate { per_second: 4, burst: 2 });
+    let hurried = world.plugin("hurried", GrantBounds { rate, ..share(100) });
+    for _ in 0..2 {
+        assert!(outcome(&world.spawn_of(&hurried).await.await.unwrap()).is_ok());
+    }
+    for _ in 0..3 {
+        let Dispatch::Answer { bytes, .. } = hurried.call(AGW_REDIS, &payload(0), world.site()) else {
+            panic!()
+        };
+        let error = outcome(&bytes).unwrap_err();
+        assert_eq!((error.code, error.retry, error.retry_after_ms), (Code::Overloaded, Retry::Safe, 250));
+        assert!(error.message.contains("retry after 250 ms"), "{}", error.message);
+    }
+    assert!(outcome(&world.future().await).is_ok(), "another plugin");
+    tokio::time::advance(250 * MS).await;
+    assert!(outcome(&world.spawn_of(&hurried).await.await.unwrap()).is_ok());
+    world.assert_nothing_is_held();
+    let metrics = world.metrics.encode().unwrap();
+    let rejected = |plugin: &str, reason: &str| {
+        format!(
+            "agw_resource_pool_rejected_total{{resource=\"limits\",plugin=\"{plugin}\",reason=\"{reason}\"}} "
+        )
+    };
+    assert!(metrics.contains(&(rejected("hurried", "rate") + "3")), "{metrics}");
+    assert!(metrics.contains(&(rejected("hurried", "overloaded") + "0")), "{metrics}");
+    assert!(metrics.contains(&(rejected("limiter", "rate") + "0")), "{metrics}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_already_costs_nothing_of_the_rate() {
+    let world = world();
+    let rate = Some(Rate { per_second: 1, burst: 1 });
+    let plugin = world.plugin("hurried", GrantBounds { rate, ..share(100) });
+    *world.fake.known.lock() = Some(Ok(reply()));
+    for _ in 0..10 {
+        let Dispatch::Answer { bytes, .. } = plugin.call(AGW_REDIS, &payload(0), world.site()) else {
+            panic!()
+        };
+        assert!(outcome(&bytes).is_ok());
+    }
+    *world.fake.known.lock() = None;
+    assert!(matches!(plugin.call(AGW_REDIS, &payload(0), world.site()), Dispatch::Call { .. }));
+    assert_eq!(refusal(plugin.call(AGW_REDIS, &payload(0), world.site())), Code::Overloaded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_makes_no_more_calls_than_it_may() {
+    let world = world();
+    let access = Access::builder("limiter", 10, Arc::clone(&world.metrics))
+        .calls_per_request(3)
+        .grant(AGW_REDIS, Arc::clone(&world.resource), Arc::new(Shared(Arc::clone(&world.fake))))
+        .build();
+    let call = |calls_before| access.call(AGW_REDIS, &payload(0), CallSite { calls_before, ..world.site() });
+    assert!(matches!(call(2), Dispatch::Call { .. }));
+    for calls_before in [3, 4, u32::MAX] {
+        let Dispatch::Answer { bytes, .. } = call(calls_before) else { panic!() };
+        let error = outcome(&bytes).unwrap_err();
+        assert_eq!((error.code, error.retry), (Code::Denied, Retry::Never));
+        assert!(error.message.contains("may make 3"), "{}", error.message);
+    }
+    world.assert_nothing_is_held();
+    assert!(world.metrics.encode().unwrap().contains("reason=\"request_calls\"} 3"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dropped_waiter_leaves_the_queue_and_a_dropped_call_makes_room() {
     let world = world();
     let first = world.spawn().await;
@@ -294,7 +440,7 @@ async fn a_dropped_waiter_leaves_the_queue_and_a_dropped_call_makes_room() {
     world.fake.waiting.lock().remove(0);
     world.fake.answer(Ok(reply()));
     assert!(outcome(&third.await.unwrap()).is_ok());
-    world.assert_nothing_is_held(10);
+    world.assert_nothing_is_held();
 }
 
 #[tokio::test(start_paused = true)]
@@ -307,7 +453,7 @@ async fn a_cancelled_token_ends_the_call_at_every_stage() {
     for bytes in [running.await.unwrap(), queued.await.unwrap(), unpolled.await] {
         assert_eq!(code(&bytes), Code::Cancelled);
     }
-    world.assert_nothing_is_held(10);
+    world.assert_nothing_is_held();
 }
 
 #[tokio::test(start_paused = true)]
@@ -338,7 +484,7 @@ async fn whoever_waited_while_the_breaker_opened_is_refused_without_a_backend_ca
     assert_eq!(code(&first.await.unwrap()), Code::Unavailable);
     assert_eq!(code(&second.await.unwrap()), Code::CircuitOpen);
     assert_eq!(world.fake.polled.load(Ordering::SeqCst), 1);
-    world.assert_nothing_is_held(10);
+    world.assert_nothing_is_held();
 }
 
 #[tokio::test(start_paused = true)]
@@ -362,7 +508,7 @@ async fn what_is_known_already_passes_an_open_breaker_and_takes_no_place() {
     }
     assert_eq!(world.resource.breaker_state(), BreakerState::Open, "nothing was learnt of the server");
     assert_eq!(world.fake.started.load(Ordering::SeqCst), started);
-    world.assert_nothing_is_held(1);
+    world.assert_nothing_is_held();
     assert!(world.metrics.encode().unwrap().contains("outcome=\"ok\"} 2"));
 }
 
@@ -397,6 +543,73 @@ async fn a_cancelled_probe_leaves_the_probe_to_the_next_call() {
     world.fake.answer(Ok(reply()));
     assert!(outcome(&next.await.unwrap()).is_ok());
     assert_eq!(world.resource.breaker_state(), BreakerState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_injected_error_asks_no_server_and_opens_the_breaker_as_a_real_one_does() {
+    let world = faulty(Fault::Error(Code::Unavailable), Duration::ZERO, 100);
+    for _ in 0..3 {
+        assert_eq!(code(&world.future().await), Code::Unavailable);
+    }
+    assert_eq!(code(&world.future().await), Code::CircuitOpen);
+    assert_eq!(world.fake.polled.load(Ordering::SeqCst), 0);
+    world.assert_nothing_is_held();
+    let metrics = world.metrics.encode().unwrap();
+    assert!(metrics.contains("agw_resource_faults_injected_total{resource=\"limits\",fault=\"error\"} 3"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_injected_timeout_comes_at_the_deadline() {
+    for timeout in [Code::TimeoutQueue, Code::TimeoutConnect, Code::TimeoutIo] {
+        let world = faulty(Fault::Error(timeout), Duration::ZERO, 100);
+        let begun = Instant::now();
+        assert_eq!(code(&world.future().await), timeout);
+        assert_eq!(begun.elapsed(), 50 * MS);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_injected_delay_holds_a_call_until_its_deadline_at_most() {
+    let world = faulty(Fault::None, 30 * MS, 100);
+    let begun = Instant::now();
+    assert_eq!(outcome(&world.future().await).unwrap(), b":1\r\n");
+    assert_eq!(begun.elapsed(), 30 * MS);
+    let Dispatch::Call { future, .. } = world.dispatch(&payload(20), world.site()) else { panic!() };
+    assert_eq!(code(&future.await), Code::TimeoutIo);
+    assert_eq!(begun.elapsed(), 50 * MS);
+    assert_eq!(world.fake.polled.load(Ordering::SeqCst), 1, "the second was never sent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_call_has_run_and_its_answer_is_lost_with_what_it_held() {
+    let world = faulty(Fault::Cut, Duration::ZERO, 100);
+    let error = outcome(&world.future().await).unwrap_err();
+    assert_eq!((error.code, error.retry), (Code::Unavailable, Retry::IfIdempotent));
+    assert_eq!(world.fake.polled.load(Ordering::SeqCst), 1);
+    assert!(world.fake.ended.lock().is_empty(), "it held nothing");
+    assert_eq!(world.resource.breaker_state(), BreakerState::Closed);
+    *world.fake.at_once.lock() = None;
+    let call = world.spawn().await;
+    world.fake.answer(Ok(Reply { lease: 5, ..reply() }));
+    assert_eq!(code(&call.await.unwrap()), Code::Unavailable);
+    assert_eq!(*world.fake.ended.lock(), [ContextKey(7)]);
+    *world.fake.at_once.lock() = Some(Err(Code::Server));
+    assert_eq!(code(&world.future().await), Code::Server, "what failed anyhow is told as it is");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_befalls_its_share_of_the_calls_and_ends_with_a_cancelled_one() {
+    let world = faulty(Fault::Error(Code::Auth), Duration::ZERO, 30);
+    let mut failed = 0;
+    for _ in 0..2000 {
+        failed += usize::from(outcome(&world.future().await).is_err());
+    }
+    assert!((450..750).contains(&failed), "{failed} of 2000");
+    let world = faulty(Fault::Error(Code::TimeoutIo), Duration::ZERO, 100);
+    let call = world.spawn().await;
+    world.cancel.cancel();
+    assert_eq!(code(&call.await.unwrap()), Code::Cancelled);
+    world.assert_nothing_is_held();
 }
 
 #[tokio::test(start_paused = true)]

@@ -160,6 +160,7 @@ pub async fn load(guests: Vec<Guest>) -> Vec<Arc<LoadedPlugin>> {
             reload_backoff: Duration::from_millis(10),
             reload_backoff_max: Duration::from_millis(100),
             foreign_calls_max: 10,
+            calls_per_request_max: 64,
         };
         let module = guest.module().into();
         loaded.push(host.load(Arc::new(plugin), module, Access::empty(&name)).await.unwrap());

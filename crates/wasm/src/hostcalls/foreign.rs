@@ -108,7 +108,11 @@ fn begin(caller: &mut Caller<'_, VmData>, (name, name_len, payload, payload_len,
     }
     let (context, site) = guest.data.call_site();
     let access = Arc::clone(&guest.data.plugin.access);
-    Ok(match access.call(name, payload, site) {
+    let dispatch = access.call(name, payload, site);
+    if matches!(dispatch, Dispatch::Answer { .. } | Dispatch::Call { .. }) {
+        guest.data.count_call();
+    }
+    Ok(match dispatch {
         Dispatch::NotFound => Begun::Done(Status::NotFound, Bytes::new()),
         Dispatch::Undecodable(error) => {
             tracing::warn!(plugin.name = &*guest.data.plugin.name, foreign.function = name, %error, "undecodable call");

@@ -75,6 +75,24 @@ fn errors_come_back_by_their_code() {
 }
 
 #[test]
+fn each_request_has_a_number_of_calls_to_itself() {
+    in_worker(async |worker| {
+        let guest = Guest::new().on("request_headers", &(blocking("a").repeat(4) + "(i32.const 0)"));
+        let mut few = plugin();
+        few.calls_per_request_max = 3;
+        let plugin = worker.load(few, guest).await;
+        worker.backend.answer_at_once("ok");
+        let denied = (1000 + Code::Denied as u32).to_string();
+        for _ in 0..2 {
+            let filter = worker.open(&plugin, &stream()).await;
+            assert_eq!(filter.request_headers(true).await, Verdict::Continue);
+            assert_eq!(worker.lines.take(), ["0", "ok", "0", "ok", "0", "ok", "0", &denied]);
+        }
+        assert_eq!(plugin.status().vms, 1, "one VM served them both");
+    });
+}
+
+#[test]
 fn a_call_ends_by_the_streams_deadline() {
     in_worker(async |worker| {
         let guest = Guest::new().on("request_headers", &(blocking("a") + "(i32.const 0)"));

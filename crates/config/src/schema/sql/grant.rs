@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::field::{ANY, Field, Kind};
 use crate::problem::quoted;
 use crate::reader::{Fields, Item};
-use crate::schema::grant::{PLUGIN, plugin, unique_texts};
+use crate::schema::grant::{PLUGIN, RATE_FIELD, SHARE, plugin, rate, unique_texts};
 use crate::schema::name::{Mentions, check_reference};
 use crate::snapshot::{SqlGrant, SqlLimits, SqlStatement};
 use crate::units::Bounds;
@@ -19,14 +19,14 @@ pub(super) const FIELDS: &[Field] = &[
     Field::number(
         "share",
         SHARE,
-        "Per cent of `pool.max` that the plugin may use at once; one connection at least",
+        "Per cent of `pool.max`, and of `limits.in_flight`, that the plugin may use at once; one at least of each. [See \
+         below](#fairness-between-plugins)",
     ),
+    RATE_FIELD,
     Field::number("rows", super::ROWS, "As `limits.rows`, never more than that").or("`limits.rows`"),
     Field::number("response", super::RESPONSE, "As `limits.response`, never more than that")
         .or("`limits.response`"),
 ];
-
-pub(crate) const SHARE: Bounds = Bounds::count(1, 100, 100);
 
 /// The plugin's name and its grant.
 pub(super) fn lower(
@@ -57,6 +57,7 @@ pub(super) fn lower(
         ad_hoc,
         read_only,
         share_percent: fields.u32("share", SHARE),
+        rate: rate(&fields),
         rows_max: bounded("rows", super::ROWS, limits.rows_max),
         response_bytes_max: bounded("response", super::RESPONSE, limits.response_bytes_max),
     };

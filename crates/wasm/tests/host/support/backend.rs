@@ -61,8 +61,9 @@ impl Backend {
         Backend { state: Arc::default(), metrics, resource }
     }
 
-    pub(crate) fn access(&self, plugin: &str, calls_max: usize) -> Arc<Access> {
+    pub(crate) fn access(&self, plugin: &str, calls_max: usize, request_calls_max: u32) -> Arc<Access> {
         Access::builder(plugin, calls_max, self.metrics.clone())
+            .calls_per_request(request_calls_max)
             .grant(AGW_REDIS, self.resource.clone(), Arc::new(self.clone()))
             .build()
     }

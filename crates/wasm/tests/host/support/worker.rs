@@ -74,6 +74,7 @@ pub(crate) fn plugin() -> Plugin {
         reload_backoff: Duration::from_secs(1),
         reload_backoff_max: Duration::from_secs(4),
         foreign_calls_max: 10_000,
+        calls_per_request_max: 1_000_000,
     }
 }
 
@@ -131,7 +132,8 @@ impl Worker {
         plugin: Plugin,
         module: Bytes,
     ) -> Result<Arc<LoadedPlugin>, LoadError> {
-        let access = self.backend.access(&plugin.name, plugin.foreign_calls_max);
+        let (calls, request_calls) = (plugin.foreign_calls_max, plugin.calls_per_request_max);
+        let access = self.backend.access(&plugin.name, calls, request_calls);
         self.host.load(Arc::new(plugin), module, access).await
     }
 
