@@ -7,6 +7,7 @@
 mod cluster;
 mod listener;
 mod matching;
+mod redis;
 mod route;
 mod sql;
 
@@ -20,6 +21,7 @@ use crate::secret::Secret;
 pub use cluster::*;
 pub use listener::*;
 pub use matching::*;
+pub use redis::*;
 pub use route::*;
 pub use sql::*;
 
@@ -135,38 +137,6 @@ pub struct Resource {
     pub scripts: BTreeMap<String, String>,
     /// Who may use it, by plugin name. Nobody else may.
     pub grants: BTreeMap<String, Arc<Grant>>,
-}
-
-/// A standalone Redis or Valkey server, or the embedded store.
-#[derive(Clone, Debug)]
-pub struct RedisEndpoint {
-    /// Where it is.
-    pub address: RedisAddress,
-    /// Database index.
-    pub database: u32,
-    /// ACL user; `None` is the default user.
-    pub username: Option<String>,
-    /// Already resolved.
-    pub password: Option<Secret>,
-    /// `None` is plaintext.
-    pub tls: Option<Tls>,
-}
-
-/// Where a Redis is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RedisAddress {
-    /// Host (IP address or name, resolved at each connect) and port.
-    Tcp {
-        /// IP address or DNS name.
-        host: String,
-        /// TCP port.
-        port: u16,
-    },
-    /// The embedded store, shared by every resource that names it alike.
-    Memory {
-        /// What stands after `memory://`.
-        name: String,
-    },
 }
 
 /// How to verify the server.

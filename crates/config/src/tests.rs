@@ -7,6 +7,7 @@ mod documents;
 mod listeners;
 mod mutations;
 mod problems;
+mod redis;
 mod references;
 mod routes;
 mod secrets;

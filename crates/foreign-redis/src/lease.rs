@@ -55,6 +55,7 @@ struct Manager;
 pub(crate) struct Lease {
     // Before the permit: whoever gets that finds the connection back in the pool.
     seat: PooledConnection<'static, Manager>,
+    shared: Arc<Shared>,
     gauges: Gauges,
     _leased: Counted,
     _permit: OwnedSemaphorePermit,
@@ -95,7 +96,8 @@ impl Leases {
         let seat = tokio::time::timeout_at(deadline, pool.get_owned()).await;
         let Ok(Ok(seat)) = seat else { return Err(timeout_queue()) };
         let leased = Counted::new(&self.gauges.leased);
-        let mut lease = Lease { seat, gauges: self.gauges.clone(), _leased: leased, _permit: permit };
+        let (shared, gauges) = (Arc::clone(&self.shared), self.gauges.clone());
+        let mut lease = Lease { seat, shared, gauges, _leased: leased, _permit: permit };
         lease.seat.idle = None;
         if !lease.is_alive().await {
             self.open(&mut lease, deadline).await?;
@@ -106,7 +108,7 @@ impl Leases {
     async fn open(&self, lease: &mut Lease, deadline: Instant) -> Result<(), CallError> {
         // The dead one first: there are never more sockets than leases.
         let again = lease.seat.session.take().is_some();
-        let opened = tokio::time::timeout_at(deadline, self.shared.connector.connect()).await;
+        let opened = tokio::time::timeout_at(deadline, self.shared.destination.connect()).await;
         match opened {
             Err(_) => Err(timeout_connect()),
             Ok(Err(error)) => {
@@ -163,6 +165,11 @@ impl Lease {
             Some(session) => session.is_alive().await,
             None => false,
         }
+    }
+
+    /// Whether it is one of the connections that these are.
+    pub(crate) fn is_of(&self, shared: &Arc<Shared>) -> bool {
+        Arc::ptr_eq(&self.shared, shared)
     }
 
     /// As [`Session::exchange`].

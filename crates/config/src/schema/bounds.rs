@@ -15,6 +15,8 @@ pub(crate) enum Section {
     Cluster,
     Plugin,
     Resource,
+    /// A resource with several endpoints.
+    Topology,
     Grant,
     Sql,
     SqlGrant,
@@ -32,10 +34,11 @@ impl Section {
             Section::Cluster => "/clusters/0",
             Section::Plugin => "/plugins/0",
             Section::Resource => "/resources/0",
+            Section::Topology => "/resources/1",
             Section::Grant => "/resources/0/grants/0",
-            Section::Sql => "/resources/1",
-            Section::SqlGrant => "/resources/1/grants/0",
-            Section::SqlCache => "/resources/1/statements/one/cache",
+            Section::Sql => "/resources/2",
+            Section::SqlGrant => "/resources/2/grants/0",
+            Section::SqlCache => "/resources/2/statements/one/cache",
         }
     }
 
@@ -48,7 +51,7 @@ impl Section {
             Section::Respond => ("routes", "respond."),
             Section::Cluster => ("clusters", ""),
             Section::Plugin => ("plugins", ""),
-            Section::Resource => ("resources", ""),
+            Section::Resource | Section::Topology => ("resources", ""),
             Section::Grant => ("resources[].grants[]", ""),
             Section::Sql => ("resources[]", ""),
             Section::SqlGrant => ("resources[]", "grants[]."),
@@ -120,6 +123,7 @@ pub(crate) const ALL: &[(Section, &str, Bounds)] = &[
     (Section::Resource, "limits.waiters", resource::WAITERS),
     (Section::Resource, "breaker.failures", resource::FAILURES),
     (Section::Resource, "breaker.probe_interval", resource::PROBE_INTERVAL),
+    (Section::Topology, "topology_refresh", endpoint::topology::REFRESH),
     (Section::Grant, "key_bytes", grant::KEY_BYTES),
     (Section::Sql, "pool.max", sql::POOL_MAX),
     (Section::Sql, "pool.min", sql::POOL_MIN),

@@ -12,9 +12,27 @@ use crate::schema::{endpoint, grant};
 use crate::snapshot::{BreakerPolicy, PoolPolicy, RedisAddress, Resource, ResourceLimits, SqlResource};
 use crate::units::{Bounds, HOUR, KIB, MIB, MINUTE, MS, SECOND};
 
-const FIELDS: [&str; 13] = [
-    "name", "type", "url", "endpoint", "database", "username", "password", "tls", "pool", "limits",
-    "breaker", "scripts", "grants",
+const FIELDS: [&str; 20] = [
+    "name",
+    "type",
+    "mode",
+    "url",
+    "endpoint",
+    "endpoints",
+    "sentinel",
+    "announced",
+    "topology_refresh",
+    "read_from",
+    "replica_lag_max",
+    "database",
+    "username",
+    "password",
+    "tls",
+    "pool",
+    "limits",
+    "breaker",
+    "scripts",
+    "grants",
 ];
 const POOL: [&str; 5] = ["max", "leased", "connect_timeout", "acquire_timeout", "idle_timeout"];
 const LIMITS: [&str; 7] =

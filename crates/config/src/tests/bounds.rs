@@ -27,6 +27,9 @@ fn base() -> Value {
             "name": "r", "type": "redis", "endpoint": "127.0.0.1:6379",
             "grants": [{ "plugin": "p", "commands": ["get"], "key_prefix": "p:" }],
         }, {
+            "name": "t", "type": "redis", "mode": "cluster", "endpoints": ["127.0.0.1:7000"],
+            "grants": [{ "plugin": "p", "commands": ["get"], "key_prefix": "p:" }],
+        }, {
             "name": "s", "type": "sqlite", "url": "sqlite::memory:",
             "statements": { "one": { "text": "SELECT 1", "cache": {} } },
             "grants": [{ "plugin": "p", "statements": ["one"] }],
@@ -55,7 +58,7 @@ fn document(section: Section, field: &str, value: &Value) -> Value {
         set("/resources/0/pool/max".to_owned(), json!(10_000));
     }
     if (section, field) == (Section::Sql, "pool.min") {
-        set("/resources/1/pool/max".to_owned(), json!(1000));
+        set("/resources/2/pool/max".to_owned(), json!(1000));
     }
     set(pointer(section, field), value.clone());
     if matches!(section, Section::Resource | Section::Sql) && field == "limits.call_timeout_max" {
