@@ -2,8 +2,15 @@
 //! route answers 200, the fail-closed route 503, and nothing hangs, leaks or touches other requests.
 
 mod answers;
+#[path = "../scenario/cluster.rs"]
+#[expect(clippy::print_stdout, reason = "figures are its output")]
+mod cluster;
 mod connections;
 mod limits;
+mod topology;
+#[path = "../scenario/verdict.rs"]
+#[expect(clippy::print_stdout, reason = "figures are its output")]
+mod verdict;
 
 use std::time::Duration;
 

@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "figures are its output")]
 
+mod cluster;
 mod drain;
 mod faults;
 mod hand_over;
@@ -34,6 +35,11 @@ const SCENARIOS: &[(&str, &str, Scenario)] = &[
         "shared-limit",
         "two gateways, one Redis, 200,000 requests: exactly the limit passes",
         shared_limit::run,
+    ),
+    (
+        "cluster",
+        "a Redis Cluster, 200,000 requests while the limit's slot moves; then a primary is killed",
+        |verdict| cluster::run(verdict, cluster::Size { requests: 200_000, limit: 50_000 }),
     ),
     ("outage", "Redis killed under load and started again 10 s later", outage::run),
     ("stopped", "Redis stopped (SIGSTOP) under load: the deadline holds", stopped::run),

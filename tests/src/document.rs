@@ -4,7 +4,8 @@
 /// gives no answer, `/closed/` answers 503, and `/plain/` has no plugin. Keys come from the header `x-api-key`.
 #[derive(Clone, Debug)]
 pub struct RateLimits {
-    redis_url: String,
+    /// The fields that say where its Redis is.
+    place: String,
     limit: u64,
     window: u64,
     resource: String,
@@ -16,9 +17,14 @@ pub struct RateLimits {
 
 impl RateLimits {
     /// With this Redis, a limit of a million requests per hour, and the defaults of everything else.
-    pub fn new(redis_url: impl Into<String>) -> Self {
+    pub fn new(redis_url: impl AsRef<str>) -> Self {
+        Self::at(format!("url: {}", redis_url.as_ref()))
+    }
+
+    /// The same with a Redis whose place these fields of the resource say.
+    pub fn at(place: impl Into<String>) -> Self {
         RateLimits {
-            redis_url: redis_url.into(),
+            place: place.into(),
             limit: 1_000_000,
             window: 3600,
             resource: String::new(),
@@ -56,7 +62,7 @@ impl RateLimits {
         let routes: String = ["open", "closed"].map(|name| self.route(name)).concat();
         let plugins: String = ["open", "closed"].map(|on_error| self.plugin_entry(on_error)).concat();
         let grants: String = ["open", "closed"].map(grant).concat();
-        let RateLimits { redis_url, resource, listener, .. } = self;
+        let RateLimits { place, resource, listener, .. } = self;
         format!(
             "version: 1
 listeners:
@@ -73,7 +79,7 @@ plugins:{plugins}
 resources:
   - name: limits
     type: redis
-    url: {redis_url}{resource}
+    {place}{resource}
     grants:{grants}
 "
         )

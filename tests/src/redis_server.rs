@@ -224,7 +224,8 @@ fn wait_until_ready(process: &mut Process, port: u16) -> Result<()> {
     Ok(())
 }
 
-fn server_binary() -> Result<String> {
+/// The binary that tests start.
+pub(crate) fn server_binary() -> Result<String> {
     if let Ok(named) = env::var("AGW_TEST_REDIS_SERVER") {
         return Ok(named);
     }

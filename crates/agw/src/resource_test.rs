@@ -29,6 +29,10 @@ pub(crate) fn test(snapshot: &Snapshot, name: &str) -> Result<Option<Tested>> {
             RedisAddress::Memory { name } => format!("memory://{name}"),
             RedisAddress::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
             RedisAddress::Tcp { host, port } => format!("{host}:{port}"),
+            RedisAddress::Sentinel(sentinels) => format!("the primary {:?} of sentinels", sentinels.name),
+            RedisAddress::Cluster(cluster) => {
+                cluster.endpoints.first().map(ToString::to_string).unwrap_or_default()
+            }
         };
         let report = runtime.block_on(agw_foreign_redis::probe(resource));
         return Ok(tested("redis", vec![(host, report)]));

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agw_config::{
-    self as config, CallRate, InjectedError, InjectedFault, Plugin, Snapshot, SqlEndpoint, SqlServerEngine,
+    self as config, CallRate, InjectedError, InjectedFault, Plugin, RedisAddress, Snapshot, SqlEndpoint,
+    SqlServerEngine,
 };
 use agw_foreign::{
-    Access, AccessBuilder, BreakerState, Code, Fault, FaultPolicy, GrantBounds, GrantedResource, Rate,
-    Resource, ResourcePolicy, ResourceStatus,
+    Access, AccessBuilder, BreakerState, Code, Fault, FaultPolicy, GrantBounds, GrantedResource, NodeStatus,
+    Rate, Resource, ResourcePolicy, ResourceStatus,
 };
 use agw_foreign_redis::RedisBackend;
 use agw_foreign_sql::{SqlBackend, SqlRuntime, StartError};
@@ -204,15 +205,12 @@ impl Attached {
     }
 
     fn status(&self, name: &str) -> Value {
-        let ResourceStatus { multiplexed, leased, idle, last_error } = match &self.backend {
+        let ResourceStatus { multiplexed, leased, idle, last_error, nodes } = match &self.backend {
             Backend::Redis(backend) => backend.status(),
             Backend::Sql(backend) => backend.status(),
         };
-        let breaker = match self.gate.breaker_state() {
-            BreakerState::Closed => "closed",
-            BreakerState::Open => "open",
-        };
-        json!({
+        let breaker = breaker_word(self.gate.breaker_state());
+        let mut shown = json!({
             "name": name,
             "type": self.made_from.kind(),
             "breaker": breaker,
@@ -221,8 +219,29 @@ impl Attached {
             "connections": { "multiplexed": multiplexed, "leased": leased, "idle": idle },
             "last_error": last_error,
             "faults": self.gate.faults().map(show_faults),
-        })
+        });
+        if !nodes.is_empty() {
+            shown["nodes"] = nodes.into_iter().map(node).collect();
+        }
+        shown
     }
+}
+
+fn breaker_word(state: BreakerState) -> &'static str {
+    match state {
+        BreakerState::Closed => "closed",
+        BreakerState::Open => "open",
+    }
+}
+
+fn node(node: NodeStatus) -> Value {
+    let NodeStatus { at, multiplexed, leased, idle, last_error, breaker } = node;
+    json!({
+        "endpoint": at,
+        "breaker": breaker.map(breaker_word),
+        "connections": { "multiplexed": multiplexed, "leased": leased, "idle": idle },
+        "last_error": last_error,
+    })
 }
 
 fn redis_grant(
@@ -340,7 +359,11 @@ fn redis_policy(resource: &config::Resource) -> ResourcePolicy {
         call_timeout: limits.call_timeout,
         call_timeout_max: limits.call_timeout_max,
         request_bytes_max: limits.request_bytes_max,
-        breaker_failures: resource.breaker.failures,
+        // Each node of a cluster has a breaker of its own: one that is dead must not close the others.
+        breaker_failures: match &resource.redis.address {
+            RedisAddress::Cluster(_) => u32::MAX,
+            _ => resource.breaker.failures,
+        },
         breaker_probe_interval: resource.breaker.probe_interval,
         breaker_counts_timeout_io: true,
     }

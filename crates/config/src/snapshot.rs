@@ -8,6 +8,7 @@ mod cluster;
 mod faults;
 mod listener;
 mod matching;
+mod redis;
 mod route;
 mod sql;
 
@@ -22,6 +23,7 @@ pub use cluster::*;
 pub use faults::*;
 pub use listener::*;
 pub use matching::*;
+pub use redis::*;
 pub use route::*;
 pub use sql::*;
 
@@ -141,38 +143,6 @@ pub struct Resource {
     pub scripts: BTreeMap<String, String>,
     /// Who may use it, by plugin name. Nobody else may.
     pub grants: BTreeMap<String, Arc<Grant>>,
-}
-
-/// A standalone Redis or Valkey server, or the embedded store.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RedisEndpoint {
-    /// Where it is.
-    pub address: RedisAddress,
-    /// Database index.
-    pub database: u32,
-    /// ACL user; `None` is the default user.
-    pub username: Option<String>,
-    /// Already resolved.
-    pub password: Option<Secret>,
-    /// `None` is plaintext.
-    pub tls: Option<Tls>,
-}
-
-/// Where a Redis is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RedisAddress {
-    /// Host (IP address or name, resolved at each connect) and port.
-    Tcp {
-        /// IP address or DNS name.
-        host: String,
-        /// TCP port.
-        port: u16,
-    },
-    /// The embedded store, shared by every resource that names it alike.
-    Memory {
-        /// What stands after `memory://`.
-        name: String,
-    },
 }
 
 /// How to verify the server.

@@ -8,6 +8,7 @@ mod json_schema;
 mod listeners;
 mod mutations;
 mod problems;
+mod redis;
 mod reference;
 mod references;
 mod routes;

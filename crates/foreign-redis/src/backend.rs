@@ -1,30 +1,28 @@
 //! The entry: one resource of the configuration, and the grants of it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use agw_config::{Grant, GrantedCommands, RedisAddress, Resource};
+use agw_config::{Grant, GrantedCommands, RedisAddress, RedisCluster, RedisHost, Resource};
 use agw_foreign::{GrantedResource, ResourceStatus};
 use agw_redis_commands::{CommandSet, RuleError, Rules, RulesSpec};
 use agw_redis_memory::Store;
-use agw_telemetry::{Gauge, Metrics, PoolLabels, ResourceLabels};
+use agw_telemetry::Metrics;
 use parking_lot::Mutex;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use crate::connect::Connector;
-use crate::connection::Bounds;
+use crate::blueprint::Blueprint;
+use crate::cluster::Cluster;
+use crate::connect::Destination;
 use crate::error::{BuildError, ConnectError};
-use crate::grant::{Server, ServerGrant};
+use crate::exchange::Exchange;
+use crate::grant::{ServerGrant, Servers};
 use crate::held::HeldLeases;
-use crate::lease::{Gauges, Leases};
 use crate::memory::{self, MemoryGrant};
 use crate::plan::Policy;
 use crate::scripts::Scripts;
-use crate::slot::{Shared, Slot};
+use crate::sentinel::Sentinels;
 
-/// Bytes that may wait to be sent on one connection, unless a single call may be larger.
-const QUEUED_BYTES_MAX: usize = 16 << 20;
 /// A kept lease that no call uses for this long ends, whatever the pool's own idle timeout is: it keeps one of few
 /// connections from everybody else.
 const LEASE_IDLE_MAX: Duration = Duration::from_secs(5);
@@ -32,17 +30,25 @@ const LEASE_IDLE_MAX: Duration = Duration::from_secs(5);
 /// One Redis resource. Its grants keep it; once the last is dropped, its tasks stop and its connections close.
 pub struct RedisBackend {
     kind: Kind,
-    scripts: Arc<Scripts>,
+    exchange: Arc<Exchange>,
     batch_max: usize,
-    response_bytes_max: usize,
     lease_idle_max: Duration,
+    /// Of a cluster.
+    endpoints: Vec<RedisHost>,
+    /// A task asks the primary for its replicas.
+    watched: Arc<AtomicBool>,
     /// The leases that plugins keep, to be ended at the shutdown.
     held: Mutex<Vec<Weak<HeldLeases>>>,
 }
 
 enum Kind {
-    Server { server: Arc<Server>, shared: Arc<Shared> },
+    Servers { servers: Servers, blueprint: Arc<Blueprint> },
     Memory(Store),
+}
+
+/// While a task asks for replicas.
+struct ReplicaWatch {
+    watched: Arc<AtomicBool>,
 }
 
 /// What is wrong with a grant.
@@ -74,21 +80,34 @@ impl RedisBackend {
     /// # Errors
     /// [`BuildError`] for a pool without room for multiplexed connections, or TLS material that cannot be used.
     pub fn new(resource: &Resource, workers: usize, metrics: &Metrics) -> Result<Arc<Self>, BuildError> {
-        let scripts = Arc::new(Scripts::new(&resource.scripts));
+        let blueprint = || Blueprint::new(resource, workers, metrics);
         let kind = match &resource.redis.address {
             RedisAddress::Memory { name } => Kind::Memory(memory::store(name)),
             RedisAddress::Tcp { host, port } => {
-                let timeout = resource.pool.connect_timeout;
-                let connector = Connector::new(&resource.redis, host, *port, timeout)?;
-                server(resource, connector, Arc::clone(&scripts), workers, metrics)?
+                let blueprint = blueprint()?;
+                let at = RedisHost { host: host.clone(), port: *port };
+                let destination = Destination::Server(blueprint.connector(at)?);
+                Kind::server(blueprint, destination)
             }
+            RedisAddress::Sentinel(sentinels) => {
+                let blueprint = blueprint()?;
+                let destination = Destination::Sentinels(Sentinels::new(sentinels, &blueprint)?);
+                Kind::server(blueprint, destination)
+            }
+            RedisAddress::Cluster(cluster) => Kind::cluster(blueprint()?, cluster),
         };
+        let scripts = Arc::new(Scripts::new(&resource.scripts));
+        let response_bytes_max = resource.limits.response_bytes_max;
         Ok(Arc::new(RedisBackend {
             kind,
-            scripts,
+            exchange: Arc::new(Exchange { scripts, response_bytes_max }),
             batch_max: resource.limits.batch_max,
-            response_bytes_max: resource.limits.response_bytes_max,
             lease_idle_max: resource.pool.idle_timeout.min(LEASE_IDLE_MAX),
+            endpoints: match &resource.redis.address {
+                RedisAddress::Cluster(cluster) => cluster.endpoints.clone(),
+                _ => Vec::new(),
+            },
+            watched: Arc::default(),
             held: Mutex::default(),
         }))
     }
@@ -105,13 +124,14 @@ impl RedisBackend {
         let (read_only, key_bytes_max) = (grant.read_only, grant.key_bytes_max);
         let rules =
             Rules::new(RulesSpec { commands, key_prefix: &grant.key_prefix, read_only, key_bytes_max });
-        let unknown = grant.scripts.iter().filter(|name| self.scripts.get(name).is_none());
+        let unknown = grant.scripts.iter().filter(|name| self.exchange.scripts.get(name).is_none());
         let mut errors: Vec<_> =
             unknown.map(|name| GrantError::UnknownScript { name: name.clone() }).collect();
         match rules {
             Ok(rules) if errors.is_empty() => {
                 let scripts = grant.scripts.clone();
-                Ok(self.granted(Policy { rules, scripts, batch_max: self.batch_max }))
+                let sharded = matches!(&self.kind, Kind::Servers { servers: Servers::Cluster(_), .. });
+                Ok(self.granted(Policy { rules, scripts, batch_max: self.batch_max, sharded }))
             }
             Ok(_) => Err(errors),
             Err(rules) => {
@@ -126,22 +146,24 @@ impl RedisBackend {
             Kind::Memory(store) => Arc::new(MemoryGrant::new(memory::Granted {
                 store: store.clone(),
                 policy,
-                scripts: Arc::clone(&self.scripts),
-                response_bytes_max: self.response_bytes_max,
+                scripts: Arc::clone(&self.exchange.scripts),
+                response_bytes_max: self.exchange.response_bytes_max,
             })),
-            Kind::Server { server, .. } => {
+            Kind::Servers { servers, .. } => {
                 let held = HeldLeases::new(self.lease_idle_max);
                 let mut all = self.held.lock();
                 // Grants come and go with configurations; the resource stays.
                 all.retain(|held| held.strong_count() > 0);
                 all.push(Arc::downgrade(&held));
                 drop(all);
-                Arc::new(ServerGrant::new(Arc::clone(server), policy, held, Arc::clone(self)))
+                let (servers, exchange) = (servers.clone(), Arc::clone(&self.exchange));
+                Arc::new(ServerGrant::new(servers, exchange, policy, held, Arc::clone(self)))
             }
         }
     }
 
-    /// Makes one connection, logs in, and closes it again. The embedded store is always there.
+    /// Makes one connection, logs in, and closes it again: to the primary, or to any node of a cluster. The embedded
+    /// store is always there.
     ///
     /// # Errors
     /// Why there is none, within the connect timeout. The text has no address and no credentials.
@@ -151,20 +173,43 @@ impl RedisBackend {
     pub async fn probe(&self) -> Result<(), ProbeError> {
         match &self.kind {
             Kind::Memory(_) => Ok(()),
-            Kind::Server { shared, .. } => shared.connector.connect().await.map(drop).map_err(ProbeError),
+            Kind::Servers { servers: Servers::One(server), .. } => {
+                server.shared.destination.connect().await.map(drop).map_err(ProbeError)
+            }
+            Kind::Servers { servers: Servers::Cluster(_), blueprint } => {
+                blueprint.any(&self.endpoints).await.map(drop).map_err(ProbeError)
+            }
         }
+    }
+
+    /// Sees to it that the primary is asked for its replicas, on the current runtime if no task does so yet.
+    pub(crate) fn keep_replicas(&self) {
+        let Kind::Servers { servers: Servers::One(server), blueprint } = &self.kind else { return };
+        // A plain load first: every call comes by here.
+        if self.watched.load(Ordering::Relaxed) || self.watched.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let watch = ReplicaWatch { watched: Arc::clone(&self.watched) };
+        let (server, blueprint) = (Arc::clone(server), Arc::clone(blueprint));
+        blueprint.tasks.clone().spawn(async move {
+            // Says that nobody watches any more when the task ends, however it ends.
+            let _watch = watch;
+            tokio::select! {
+                biased;
+                () = blueprint.stop.cancelled() => {}
+                () = blueprint.watch(&server) => {}
+            }
+        });
     }
 
     /// Its connections at this moment. The embedded store has none.
     pub fn status(&self) -> ResourceStatus {
         match &self.kind {
-            Kind::Memory(_) => ResourceStatus { multiplexed: 0, leased: 0, idle: 0, last_error: None },
-            Kind::Server { server, shared } => ResourceStatus {
-                multiplexed: usize::try_from(shared.connections.get()).unwrap_or(0),
-                leased: server.leases.leased(),
-                idle: server.leases.idle(),
-                last_error: shared.last_error.lock().map(str::to_owned),
-            },
+            Kind::Memory(_) => {
+                ResourceStatus { multiplexed: 0, leased: 0, idle: 0, last_error: None, nodes: Vec::new() }
+            }
+            Kind::Servers { servers: Servers::One(server), .. } => server.status(),
+            Kind::Servers { servers: Servers::Cluster(cluster), .. } => cluster.status(),
         }
     }
 
@@ -174,17 +219,26 @@ impl RedisBackend {
     /// Everything has been told to stop before the first await; the future only waits for it.
     pub async fn shutdown(&self) {
         self.stop();
-        if let Kind::Server { shared, .. } = &self.kind {
-            shared.tasks.wait().await;
+        if let Kind::Servers { blueprint, .. } = &self.kind {
+            blueprint.tasks.wait().await;
         }
     }
 
     fn stop(&self) {
-        let Kind::Server { server, shared } = &self.kind else { return };
-        shared.stop.cancel();
-        shared.tasks.close();
+        let Kind::Servers { servers, blueprint } = &self.kind else { return };
+        blueprint.stop.cancel();
+        blueprint.tasks.close();
         self.held.lock().iter().filter_map(Weak::upgrade).for_each(|held| held.close());
-        server.leases.close();
+        match servers {
+            Servers::One(server) => server.leases.close(),
+            Servers::Cluster(cluster) => cluster.close(),
+        }
+    }
+}
+
+impl Drop for ReplicaWatch {
+    fn drop(&mut self) {
+        self.watched.store(false, Ordering::Relaxed);
     }
 }
 
@@ -194,42 +248,17 @@ impl Drop for RedisBackend {
     }
 }
 
-fn server(
-    resource: &Resource,
-    connector: Connector,
-    scripts: Arc<Scripts>,
-    workers: usize,
-    metrics: &Metrics,
-) -> Result<Kind, BuildError> {
-    let (pool, limits) = (&resource.pool, &resource.limits);
-    if pool.leased_max >= pool.max {
-        return Err(BuildError::Pool { max: pool.max, leased_max: pool.leased_max });
+// === impl Kind ===
+
+impl Kind {
+    fn server(blueprint: Blueprint, destination: Destination) -> Self {
+        let servers = Servers::One(Arc::new(blueprint.server(destination, blueprint.stop.clone())));
+        Kind::Servers { servers, blueprint: Arc::new(blueprint) }
     }
-    let name = &resource.name;
-    let gauge = |state| -> Gauge {
-        metrics.pool_connections.get_or_create(&PoolLabels { resource: name.clone(), state }).clone()
-    };
-    let shared = Arc::new(Shared {
-        resource: name.clone(),
-        connector: Arc::new(connector),
-        bounds: Bounds {
-            calls: limits.in_flight_max.saturating_add(limits.waiters_max).clamp(16, 1 << 20),
-            queued_bytes: QUEUED_BYTES_MAX.max(limits.request_bytes_max.saturating_mul(2)),
-        },
-        connections: gauge("multiplexed"),
-        reconnects: metrics.reconnects.get_or_create(&ResourceLabels { resource: name.clone() }).clone(),
-        stages: metrics.stages(name, "pool"),
-        last_error: Mutex::new(None),
-        stop: CancellationToken::new(),
-        tasks: TaskTracker::new(),
-    });
-    let multiplexed = workers.clamp(1, pool.max - pool.leased_max);
-    let gauges = Gauges { leased: gauge("leased"), idle: gauge("idle") };
-    let server = Server {
-        slots: (0..multiplexed).map(|_| Slot::new(Arc::clone(&shared))).collect(),
-        leases: Leases::new(Arc::clone(&shared), pool, gauges),
-        scripts,
-        response_bytes_max: limits.response_bytes_max,
-    };
-    Ok(Kind::Server { server: Arc::new(server), shared })
+
+    fn cluster(blueprint: Blueprint, config: &RedisCluster) -> Self {
+        let blueprint = Arc::new(blueprint);
+        let servers = Servers::Cluster(Cluster::new(config, Arc::clone(&blueprint)));
+        Kind::Servers { servers, blueprint }
+    }
 }

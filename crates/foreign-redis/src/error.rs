@@ -54,6 +54,16 @@ pub(crate) enum ConnectError {
     Refused(String),
     #[error("the server refused the database index ({0})")]
     Database(String),
+    #[error("no sentinel answers")]
+    Sentinels(#[source] Box<ConnectError>),
+    #[error("no sentinel names a server that is a primary")]
+    NoPrimary,
+    #[error("the server is announced where the resource's `announced` does not allow it")]
+    NotAllowed,
+    #[error("the server's answer makes no sense")]
+    Nonsense,
+    #[error("the server is no node of a cluster that has keys; without one, `mode` is standalone")]
+    NoCluster,
 }
 
 /// Why an exchange on a connection failed. The connection is of no use afterwards.
@@ -87,6 +97,11 @@ impl ConnectError {
             ConnectError::Auth(_) => "auth",
             ConnectError::Refused(_) => "refused",
             ConnectError::Database(_) => "database",
+            ConnectError::Sentinels(_) => "sentinels",
+            ConnectError::NoPrimary => "no_primary",
+            ConnectError::NotAllowed => "not_allowed",
+            ConnectError::Nonsense => "nonsense",
+            ConnectError::NoCluster => "no_cluster",
         }
     }
 
@@ -106,6 +121,19 @@ impl ConnectError {
             ConnectError::Database(code) => {
                 unavailable("the server refused the resource's database index").server_code(code)
             }
+            ConnectError::Sentinels(error) => match &**error {
+                ConnectError::Auth(code) => {
+                    CallError::new(Code::Auth, "the sentinels refused the gateway's credentials")
+                        .server_code(code)
+                }
+                _ => unavailable("no sentinel answers"),
+            },
+            ConnectError::NoPrimary => unavailable("there is no primary at present"),
+            ConnectError::NotAllowed => {
+                unavailable("the server is announced where the resource does not allow it")
+            }
+            ConnectError::Nonsense => unavailable("the server's answer makes no sense"),
+            ConnectError::NoCluster => unavailable("the server is no node of a cluster that has keys"),
         }
     }
 }
@@ -190,6 +218,18 @@ pub(crate) fn timeout_queue() -> CallError {
 
 pub(crate) fn overloaded() -> CallError {
     CallError::new(Code::Overloaded, "too much waits to be sent to this resource").retry(Retry::Safe)
+}
+
+/// The error with its causes.
+pub(crate) fn cause(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
 }
 
 pub(crate) fn invalid(message: impl Into<String>) -> CallError {

@@ -1,43 +1,54 @@
-//! One plugin's use of one server: runs a plan on a shared connection or on a leased one.
+//! One plugin's use of one server or of a cluster: runs a plan on a shared connection or on a leased one.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use agw_foreign::{BackendFuture, CallSite, ContextKey, GrantedResource, Reply};
+use agw_foreign::{BackendFuture, CallSite, ContextKey, GrantedResource, NodeStatus, Reply, ResourceStatus};
 use agw_wire::{CallError, Request, Retry};
 use bytes::Bytes;
-use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use crate::backend::RedisBackend;
-use crate::connection::{Answer, Job, Link, Unanswered};
+use crate::cluster::{Cluster, REDIRECTS_MAX, settled};
+use crate::connect::Destination;
+use crate::connection::Unanswered;
 use crate::error::{invalid, lost, timeout_io};
+use crate::exchange::{Exchange, Expected};
 use crate::held::{HeldLeases, InUse};
-use crate::lease::{Lease, Leases};
-use crate::plan::{Plan, Policy, ScriptUse, Watching};
-use crate::reply::{self, Rejected};
-use crate::scripts::{LOADED_BYTES_MAX, Script, Scripts};
-use crate::slot::Slot;
+use crate::lease::Leases;
+use crate::plan::{Plan, Policy, Watching};
+use crate::replicas::Replicas;
+use crate::slot::{Shared, Slot};
 
-/// What the grants of one server share.
+/// The connections to one server.
 pub(crate) struct Server {
     /// Multiplexed connections. A worker always uses the same one. Not empty.
     pub(crate) slots: Vec<Arc<Slot>>,
     pub(crate) leases: Leases,
-    pub(crate) scripts: Arc<Scripts>,
-    pub(crate) response_bytes_max: usize,
+    pub(crate) shared: Arc<Shared>,
+    /// Those that may answer reads, if the operator wants that.
+    pub(crate) replicas: Option<Replicas>,
+}
+
+/// Where the calls of one resource go.
+#[derive(Clone)]
+pub(crate) enum Servers {
+    /// To one server, wherever it is.
+    One(Arc<Server>),
+    /// To the node that has the key.
+    Cluster(Arc<Cluster>),
 }
 
 /// One plugin's grant. Clones share it.
 #[derive(Clone)]
 pub(crate) struct ServerGrant(Arc<Granted>);
 
-struct Granted {
-    server: Arc<Server>,
-    policy: Policy,
+pub(crate) struct Granted {
+    servers: Servers,
+    pub(crate) exchange: Arc<Exchange>,
+    pub(crate) policy: Policy,
     held: Arc<HeldLeases>,
     /// Connections stay open as long as anybody may call.
-    _backend: Arc<RedisBackend>,
+    backend: Arc<RedisBackend>,
 }
 
 /// Where a leased call takes its connection from, and whether it keeps it. Dropped, it ends the held lease.
@@ -48,16 +59,46 @@ struct LeaseUse {
     context: ContextKey,
 }
 
+// === impl Server ===
+
+impl Server {
+    /// Its connections at this moment; behind sentinels with the server that they go to.
+    pub(crate) fn status(&self) -> ResourceStatus {
+        let primary = match &self.shared.destination {
+            Destination::Server(_) => None,
+            Destination::Sentinels(sentinels) => sentinels.primary(),
+        };
+        let replicas = self.replicas.as_ref().map(|replicas| replicas.nodes()).unwrap_or_default();
+        let primary = primary.into_iter().map(|at| self.node_status(&at));
+        let nodes = primary.chain(replicas.iter().map(|node| node.status())).collect();
+        let NodeStatus { multiplexed, leased, idle, last_error, .. } = self.node_status("");
+        ResourceStatus { multiplexed, leased, idle, last_error, nodes }
+    }
+
+    /// The same as a part of something larger.
+    pub(crate) fn node_status(&self, at: impl ToString) -> NodeStatus {
+        NodeStatus {
+            at: at.to_string(),
+            multiplexed: self.slots.iter().filter(|slot| slot.is_up()).count(),
+            leased: self.leases.leased(),
+            idle: self.leases.idle(),
+            last_error: self.shared.last_error.lock().map(str::to_owned),
+            breaker: None,
+        }
+    }
+}
+
 // === impl ServerGrant ===
 
 impl ServerGrant {
     pub(crate) fn new(
-        server: Arc<Server>,
+        servers: Servers,
+        exchange: Arc<Exchange>,
         policy: Policy,
         held: Arc<HeldLeases>,
         backend: Arc<RedisBackend>,
     ) -> ServerGrant {
-        ServerGrant(Arc::new(Granted { server, policy, held, _backend: backend }))
+        ServerGrant(Arc::new(Granted { servers, exchange, policy, held, backend }))
     }
 }
 
@@ -84,12 +125,19 @@ impl GrantedResource for ServerGrant {
             return grant.start_without_commands(batch.atomic, lease, deadline);
         }
         let remaining = deadline.saturating_duration_since(Instant::now());
-        let plan = Plan::new(batch, &self.0.policy, &self.0.server.scripts, remaining)?;
+        let plan = Plan::new(batch, &self.0.policy, &self.0.exchange.scripts, remaining)?;
         if plan.leased {
             return Ok(Box::pin(async move { grant.run_leased(plan, lease, deadline).await }));
         }
         let worker = site.worker;
-        Ok(Box::pin(async move { grant.run_shared(plan, worker, deadline).await }))
+        // Two futures, so that a call to one server does not carry the room for the other.
+        match &self.0.servers {
+            Servers::One(_) => Ok(Box::pin(async move { grant.run_shared(plan, worker, deadline).await })),
+            Servers::Cluster(cluster) => {
+                let cluster = Arc::clone(cluster);
+                Ok(Box::pin(async move { grant.run_sharded(&cluster, plan, worker, deadline).await }))
+            }
+        }
     }
 
     fn context_ended(&self, context: ContextKey) {
@@ -103,17 +151,20 @@ impl Granted {
     /// On the worker's multiplexed connection. If that ends before the commands were written, on the one that takes
     /// its place; each round waits for another connection, and the deadline ends them all.
     async fn run_shared(&self, mut plan: Plan, worker: usize, deadline: Instant) -> Result<Reply, CallError> {
-        let slots = &self.server.slots;
+        let Servers::One(server) = &self.servers else { return Err(lost()) };
+        if server.replicas.is_some() {
+            self.backend.keep_replicas();
+            if let Some(read) = self.read(server, &plan, worker, deadline).await {
+                return read.map(|resp| Reply::resp(resp, 0));
+            }
+        }
+        let slots = &server.slots;
         let slot = slots.get(worker % slots.len().max(1)).ok_or_else(lost)?;
+        let expected = Expected::of(&plan.shape);
         let mut commands = std::mem::take(&mut plan.commands);
         let (link, replies) = loop {
             let link = slot.link(deadline).await?;
-            let asked = match &plan.scripts {
-                ScriptUse::None => self.ask(&link, commands, &plan, deadline).await,
-                ScriptUse::Only(script) => self.ask_script(&link, commands, script, &plan, deadline).await,
-                ScriptUse::Among => self.ask_with_scripts(&link, commands, &plan, deadline).await,
-            };
-            match asked {
+            match self.exchange.ask(&link, commands, &plan.scripts, expected, deadline).await {
                 Ok(replies) => break (link, replies),
                 Err(Unanswered::Failed(error)) => return Err(error),
                 Err(Unanswered::Unsent(unsent)) => commands = unsent,
@@ -127,58 +178,6 @@ impl Granted {
             rejected.error
         })?;
         Ok(Reply::resp(resp, 0))
-    }
-
-    async fn ask(&self, link: &Link, commands: Vec<u8>, plan: &Plan, deadline: Instant) -> Answer {
-        let reply_bytes_max = self.server.response_bytes_max + plan.shape.overhead_bytes();
-        send(link, commands, plan.shape.replies(), reply_bytes_max, deadline).await
-    }
-
-    /// Most servers know the script, so it is not sent along. One that does not is taught it, once.
-    async fn ask_script(
-        &self,
-        link: &Link,
-        commands: Vec<u8>,
-        script: &Script,
-        plan: &Plan,
-        deadline: Instant,
-    ) -> Answer {
-        let reply = self.ask(link, commands.clone(), plan, deadline).await?;
-        if !is_unknown_script(&reply) {
-            return Ok(reply);
-        }
-        let again = [&*script.load, &*commands].concat();
-        let reply_bytes_max = self.server.response_bytes_max + LOADED_BYTES_MAX;
-        let replies = send(link, again, 2, reply_bytes_max, deadline).await;
-        Ok(after_loading(replies.map_err(|unanswered| unanswered.without_first(script.load.len()))?, 1)?)
-    }
-
-    /// A batch cannot be tried twice: its other commands would run twice. So the scripts go ahead of it, once for
-    /// each connection.
-    async fn ask_with_scripts(
-        &self,
-        link: &Link,
-        commands: Vec<u8>,
-        plan: &Plan,
-        deadline: Instant,
-    ) -> Answer {
-        if link.scripts_loaded.load(Ordering::Relaxed) {
-            let replies = self.ask(link, commands, plan, deadline).await?;
-            if mentions_unknown_script(&replies) {
-                // Somebody has flushed them. This batch has had its answer; the next one brings them along.
-                link.scripts_loaded.store(false, Ordering::Relaxed);
-            }
-            return Ok(replies);
-        }
-        let (load, count) = self.server.scripts.load_all();
-        let bytes_max =
-            self.server.response_bytes_max + plan.shape.overhead_bytes() + count * LOADED_BYTES_MAX;
-        let all = [load, &*commands].concat();
-        let replies = send(link, all, count + plan.shape.replies(), bytes_max, deadline).await;
-        let replies =
-            after_loading(replies.map_err(|unanswered| unanswered.without_first(load.len()))?, count)?;
-        link.scripts_loaded.store(true, Ordering::Relaxed);
-        Ok(replies)
     }
 
     /// A batch without commands takes a lease or gives one back.
@@ -196,8 +195,14 @@ impl Granted {
             }
             LeaseUse { held: None, keep: true, context } => {
                 let context = *context;
+                let Servers::One(server) = &self.servers else {
+                    return Err(invalid(
+                        "in a cluster a lease is taken by a command with a key, which says at which node; send it along",
+                    ));
+                };
+                let server = Arc::clone(server);
                 Ok(Box::pin(async move {
-                    let taken = self.server.leases.acquire(deadline).await?;
+                    let taken = server.leases.acquire(deadline).await?;
                     Ok(Reply::resp(Bytes::new(), self.held.enter(taken, context).keep()))
                 }))
             }
@@ -209,20 +214,55 @@ impl Granted {
 
     /// On a connection of its own.
     async fn run_leased(&self, plan: Plan, lease: LeaseUse, deadline: Instant) -> Result<Reply, CallError> {
-        let mut in_use = match lease.held {
-            None => {
-                let taken = self.server.leases.acquire(deadline).await?;
+        let mut in_use = match (lease.held, &self.servers) {
+            (Some(held), Servers::One(_)) => held,
+            (None, Servers::One(server)) => {
+                let taken = server.leases.acquire(deadline).await?;
                 self.held.enter(taken, lease.context)
             }
-            Some(held) => held,
+            (Some(mut held), Servers::Cluster(cluster)) => {
+                cluster.check_lease(held.lease(), &plan)?;
+                held
+            }
+            (None, Servers::Cluster(cluster)) => {
+                let (in_use, resp) = self.run_leased_sharded(cluster, &plan, lease.context, deadline).await?;
+                let lease = if lease.keep { in_use.keep() } else { 0 };
+                return Ok(Reply::resp(resp, lease));
+            }
         };
-        let resp = self.ask_leased(&mut in_use, &plan, deadline).await?;
+        let replies = self.exchange_leased(&mut in_use, &plan, deadline).await?;
+        let resp = self.finish_leased(&mut in_use, &plan, replies)?;
         let lease = if lease.keep { in_use.keep() } else { 0 };
         Ok(Reply::resp(resp, lease))
     }
 
+    /// In a cluster, on a lease at the node that has the keys. Nothing of a batch has run whose every reply sends it to
+    /// another node, so that it may be tried there.
+    async fn run_leased_sharded(
+        &self,
+        cluster: &Arc<Cluster>,
+        plan: &Plan,
+        context: ContextKey,
+        deadline: Instant,
+    ) -> Result<(InUse, Bytes), CallError> {
+        let mut node = cluster.node_of_all(plan, deadline).await?;
+        let mut left = REDIRECTS_MAX;
+        loop {
+            let taken = node.server.leases.acquire(deadline).await.inspect_err(|_| cluster.suspect())?;
+            let mut in_use = self.held.enter(taken, context);
+            let replies = self.exchange_leased(&mut in_use, plan, deadline).await?;
+            match cluster.moved_whole(&replies, &node).filter(|_| left > 0) {
+                Some(to) => (node, left) = (to?, left - 1),
+                None => {
+                    let resp = self.finish_leased(&mut in_use, plan, replies)?;
+                    return Ok((in_use, resp));
+                }
+            }
+        }
+    }
+
     /// An error ends the lease; its connection is used again only if it is clean.
-    async fn ask_leased(
+    async fn exchange_leased(
         &self,
         in_use: &mut InUse,
         plan: &Plan,
@@ -232,8 +272,11 @@ impl Granted {
         if plan.watching != Watching::AsBefore {
             lease.will_watch();
         }
-        let replies =
-            timeout_at(deadline, self.exchange_leased(lease, plan)).await.map_err(|_| timeout_io())??;
+        timeout_at(deadline, self.exchange.ask_leased(lease, plan)).await.map_err(|_| timeout_io())?
+    }
+
+    fn finish_leased(&self, in_use: &mut InUse, plan: &Plan, replies: Bytes) -> Result<Bytes, CallError> {
+        let Some(lease) = in_use.lease() else { return Err(lost()) };
         lease.answered(plan.watching);
         let prefix = self.policy.rules.key_prefix();
         plan.shape.finish(replies, prefix).map_err(|rejected| {
@@ -241,71 +284,10 @@ impl Granted {
             if rejected.retire || plan.watching != Watching::AsBefore {
                 lease.discard();
             }
-            rejected.error
+            match &self.servers {
+                Servers::One(_) => rejected.error,
+                Servers::Cluster(_) => settled(rejected.error, Retry::IfIdempotent),
+            }
         })
     }
-
-    async fn exchange_leased(&self, lease: &mut Lease, plan: &Plan) -> Result<Bytes, CallError> {
-        let bytes_max = self.server.response_bytes_max + plan.shape.overhead_bytes();
-        let replies = plan.shape.replies();
-        let (load, count) = match &plan.scripts {
-            ScriptUse::None => (&[][..], 0),
-            ScriptUse::Only(script) => (&*script.load, 1),
-            ScriptUse::Among => self.server.scripts.load_all(),
-        };
-        let exchanged = if count == 0 {
-            lease.exchange(&plan.commands, replies, bytes_max).await
-        } else {
-            // Leases are rare and short: the scripts always go along, and nothing has to be remembered.
-            let all = [load, &*plan.commands].concat();
-            lease.exchange(&all, count + replies, bytes_max + count * LOADED_BYTES_MAX).await
-        };
-        let replies = exchanged.map_err(|fault| {
-            lease.discard();
-            fault.call_error()
-        })?;
-        after_loading(replies, count)
-    }
-}
-
-/// Sends a job and waits for its replies, or for the word that it was never sent.
-///
-/// # Cancel safety
-/// Dropped, it leaves the replies to be read and thrown away; commands that are not written yet never are.
-async fn send(
-    link: &Link,
-    commands: Vec<u8>,
-    replies: usize,
-    reply_bytes_max: usize,
-    deadline: Instant,
-) -> Answer {
-    let (answer, answered) = oneshot::channel();
-    link.send(Job { commands, replies, reply_bytes_max, deadline, answer })?;
-    match timeout_at(deadline, answered).await {
-        Ok(Ok(replies)) => replies,
-        Ok(Err(_)) => Err(lost().into()),
-        Err(_) => Err(timeout_io().into()),
-    }
-}
-
-fn is_unknown_script(reply: &[u8]) -> bool {
-    reply.starts_with(b"-NOSCRIPT")
-}
-
-/// Only a hint: at worst the scripts are loaded once more than need be.
-fn mentions_unknown_script(replies: &[u8]) -> bool {
-    replies.windows(b"-NOSCRIPT".len()).any(is_unknown_script)
-}
-
-/// The replies behind those to `count` times `SCRIPT LOAD`.
-fn after_loading(replies: Bytes, count: usize) -> Result<Bytes, CallError> {
-    let mut cursor = agw_wire::resp::Cursor::new(&replies);
-    for _ in 0..count {
-        let begin = cursor.position();
-        cursor.skip().map_err(|_| lost())?;
-        let reply = replies.get(begin..cursor.position()).unwrap_or_default();
-        reply::check(reply, Retry::IfIdempotent).map_err(|rejected: Rejected| rejected.error)?;
-    }
-    let begin = cursor.position();
-    Ok(replies.slice(begin..))
 }

@@ -55,6 +55,7 @@ struct Manager;
 pub(crate) struct Lease {
     // Before the permit: whoever gets that finds the connection back in the pool.
     seat: PooledConnection<'static, Manager>,
+    shared: Arc<Shared>,
     gauges: Gauges,
     io_seconds: Histogram,
     _leased: Counted,
@@ -98,8 +99,9 @@ impl Leases {
         let seat = tokio::time::timeout_at(deadline, pool.get_owned()).await;
         let Ok(Ok(seat)) = seat else { return Err(timeout_queue()) };
         let leased = Counted::new(&self.gauges.leased);
-        let (gauges, io_seconds) = (self.gauges.clone(), self.shared.stages.io.clone());
-        let mut lease = Lease { seat, gauges, io_seconds, _leased: leased, _permit: permit };
+        let (shared, gauges) = (Arc::clone(&self.shared), self.gauges.clone());
+        let io_seconds = shared.stages.io.clone();
+        let mut lease = Lease { seat, shared, gauges, io_seconds, _leased: leased, _permit: permit };
         lease.seat.idle = None;
         if !lease.is_alive().await {
             self.open(&mut lease, deadline).await?;
@@ -111,7 +113,7 @@ impl Leases {
         // The dead one first: there are never more sockets than leases.
         let again = lease.seat.session.take().is_some();
         let connecting = Instant::now();
-        let opened = tokio::time::timeout_at(deadline, self.shared.connector.connect()).await;
+        let opened = tokio::time::timeout_at(deadline, self.shared.destination.connect()).await;
         match opened {
             Err(_) => Err(timeout_connect()),
             Ok(Err(error)) => {
@@ -168,6 +170,11 @@ impl Lease {
             Some(session) => session.is_alive().await,
             None => false,
         }
+    }
+
+    /// Whether it is one of the connections that these are.
+    pub(crate) fn is_of(&self, shared: &Arc<Shared>) -> bool {
+        Arc::ptr_eq(&self.shared, shared)
     }
 
     /// As [`Session::exchange`].

@@ -2,19 +2,27 @@
 
 mod backend;
 mod backoff;
+mod blueprint;
+mod cluster;
 mod connect;
 mod connection;
 mod error;
+mod exchange;
 mod frame;
 mod grant;
 mod held;
 mod lease;
 mod memory;
+mod node;
 mod pipe;
 mod plan;
 mod probe;
+mod reads;
+mod refused;
+mod replicas;
 mod reply;
 mod scripts;
+mod sentinel;
 mod session;
 mod slot;
 mod tls;

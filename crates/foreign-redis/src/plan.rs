@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agw_redis_commands::{Admitted, Blocking, Refusal, ReplyRule, Rules};
+use agw_redis_commands::{Admitted, Blocking, HASH_TAG, Refusal, ReplyRule, Rules};
 use agw_wire::{CallError, Code, RedisBatch, RedisCommand};
 
 use crate::error::invalid;
@@ -16,6 +16,8 @@ pub(crate) struct Policy {
     /// Scripts that the grant names.
     pub(crate) scripts: Vec<String>,
     pub(crate) batch_max: usize,
+    /// Keys are spread over the nodes of a cluster.
+    pub(crate) sharded: bool,
 }
 
 /// A batch that may go out.
@@ -29,6 +31,19 @@ pub(crate) struct Plan {
     pub(crate) leased: bool,
     /// What it leaves behind on its connection.
     pub(crate) watching: Watching,
+    /// It changes nothing, so that a replica can answer it.
+    pub(crate) reads: bool,
+    /// In a cluster: what of it may go to which node. An atomic batch is one part. Otherwise empty.
+    pub(crate) parts: Vec<Part>,
+}
+
+/// Commands that stay together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// Where it ends in the plan's commands; it begins where the one before ends.
+    pub(crate) end: usize,
+    /// The hash slot of its keys; `None` without keys: any node will do.
+    pub(crate) slot: Option<u16>,
 }
 
 /// Scripts in a plan.
@@ -88,13 +103,20 @@ impl Plan {
             building.watching = Watching::No;
         }
         building.check_blocking(remaining)?;
+        let parts = building.parts(batch.atomic)?;
         let scripts = match (building.script, &shape) {
             (None, _) => ScriptUse::None,
             (Some(script), Shape::Single(_)) => ScriptUse::Only(script),
             (Some(_), _) => ScriptUse::Among,
         };
-        let Building { out: commands, leased, watching, .. } = building;
-        Ok(Plan { commands, shape, scripts, leased, watching })
+        let Building { out: commands, leased, watching, writes, .. } = building;
+        Ok(Plan { commands, shape, scripts, leased, watching, reads: !writes, parts })
+    }
+
+    /// Where the part at `place` is in the commands.
+    pub(crate) fn range(&self, place: usize) -> std::ops::Range<usize> {
+        let end = |place: usize| self.parts.get(place).map_or(0, |part| part.end);
+        place.checked_sub(1).map_or(0, end)..end(place)
     }
 }
 
@@ -104,10 +126,13 @@ struct Building<'p> {
     scripts: &'p Scripts,
     out: Vec<u8>,
     leased: bool,
+    writes: bool,
     watching: Watching,
     script: Option<Arc<Script>>,
     blocks: Duration,
     blocks_for_ever: bool,
+    /// One for each command, in a cluster.
+    parts: Vec<Part>,
 }
 
 /// Why a command is not in the plan.
@@ -127,11 +152,29 @@ impl<'p> Building<'p> {
             scripts,
             out: Vec::new(),
             leased,
+            writes: false,
             watching: Watching::AsBefore,
             script: None,
             blocks: Duration::ZERO,
             blocks_for_ever: false,
+            parts: Vec::new(),
         }
+    }
+
+    /// Those of the plan: an atomic batch stays together, for a node runs it as one.
+    fn parts(&mut self, atomic: bool) -> Result<Vec<Part>, CallError> {
+        let parts = std::mem::take(&mut self.parts);
+        if !atomic || parts.is_empty() {
+            return Ok(parts);
+        }
+        let mut slots = parts.iter().enumerate().filter_map(|(place, part)| Some((place, part.slot?)));
+        let slot = slots.next().map(|(_, slot)| slot);
+        if let Some((place, _)) = slots.find(|(_, other)| Some(*other) != slot) {
+            return Err(invalid(format!(
+                "command {place}: an atomic batch needs all its keys in one hash slot of the cluster; {HASH_TAG}"
+            )));
+        }
+        Ok(vec![Part { end: self.out.len(), slot }])
     }
 
     fn put_all(&mut self, batch: &RedisBatch<'_>) -> Result<Shape, CallError> {
@@ -148,6 +191,7 @@ impl<'p> Building<'p> {
             name => self.put_script(name, command)?,
         };
         self.leased |= admitted.leased;
+        self.writes |= admitted.writes;
         match admitted.blocking {
             Blocking::No => {}
             Blocking::AtMost(time) => self.blocks = self.blocks.saturating_add(time),
@@ -158,7 +202,19 @@ impl<'p> Building<'p> {
             "unwatch" => self.watching = Watching::No,
             _ => {}
         }
+        if self.policy.sharded {
+            let slot = self.slot(&admitted, command).map_err(Refused::Rule)?;
+            self.parts.push(Part { end: self.out.len(), slot });
+        }
         Ok(admitted.reply)
+    }
+
+    fn slot(&self, admitted: &Admitted, command: &RedisCommand<'_>) -> Result<Option<u16>, Refusal> {
+        let rules = &self.policy.rules;
+        match command.script {
+            "" => rules.slot(admitted.command, &command.args),
+            _ => rules.slot_of_keys(command.args.iter().take(command.script_keys as usize).copied()),
+        }
     }
 
     fn put_script(&mut self, name: &str, command: &RedisCommand<'_>) -> Result<Admitted, Refused> {

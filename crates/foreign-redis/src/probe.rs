@@ -6,13 +6,17 @@ mod need;
 
 use std::time::Duration;
 
-use agw_config::{RedisAddress, Resource};
+use agw_config::{RedisAddress, RedisHost, Resource};
 use agw_foreign::{Latency, PROBE_CALLS, ProbeError, ProbeReport};
+use agw_telemetry::Metrics;
 use agw_wire::resp::{self, Value};
 use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 
-use crate::connect::Connector;
+use crate::blueprint::Blueprint;
+use crate::connect::Destination;
+use crate::error::BuildError;
+use crate::sentinel::Sentinels;
 use crate::session::Session;
 use acl::Permissions;
 use need::Need;
@@ -30,20 +34,54 @@ const REPLY_BYTES_MAX: usize = 1 << 20;
 /// # Cancel safety
 /// Dropped, it closes its connections.
 pub async fn probe(resource: &Resource) -> Result<ProbeReport, ProbeError> {
-    let RedisAddress::Tcp { host, port } = &resource.redis.address else {
+    if let RedisAddress::Memory { .. } = &resource.redis.address {
         return Ok(embedded());
-    };
-    let connector = Connector::new(&resource.redis, host, *port, resource.pool.connect_timeout);
-    let connector = connector.map_err(|error| ProbeError::new("the resource cannot be set up", error))?;
+    }
+    let (destination, note) =
+        destination(resource).map_err(|error| ProbeError::new("the resource cannot be set up", error))?;
     let began = Instant::now();
-    let session = connector.connect().await.map_err(|error| ProbeError::new("no connection", error))?;
+    let session = destination.connect().await.map_err(|error| ProbeError::new("no connection", error))?;
     let connect = began.elapsed();
-    let tls = connector.peer_tls().await.map_err(|error| ProbeError::new("no second connection", error))?;
+    let tls = match &destination {
+        Destination::Server(connector) => connector.peer_tls().await,
+        Destination::Sentinels(_) => Ok(None),
+    };
+    let tls = tls.map_err(|error| ProbeError::new("no second connection", error))?;
     let asking = ask(resource, Asker { session }, connect);
     let report = timeout(PATIENCE, asking).await;
     let report =
         report.unwrap_or_else(|_| Err(ProbeError::from_message("the server does not answer in time")));
-    report.map(|report| ProbeReport { tls, ..report })
+    let mut report = report?;
+    report.notes.extend(note.map(str::to_owned));
+    Ok(ProbeReport { tls, ..report })
+}
+
+/// The server that is looked at: the primary that sentinels name, or the first of a cluster's endpoints.
+fn destination(resource: &Resource) -> Result<(Destination, Option<&'static str>), BuildError> {
+    let blueprint = Blueprint::new(resource, 1, &Metrics::new())?;
+    Ok(match &resource.redis.address {
+        RedisAddress::Sentinel(sentinels) => (
+            Destination::Sentinels(Sentinels::new(sentinels, &blueprint)?),
+            Some("this is the primary that the sentinels name now; its certificate is not shown"),
+        ),
+        RedisAddress::Cluster(cluster) => {
+            let first = cluster.endpoints.first().cloned();
+            let at = first.unwrap_or_else(|| RedisHost { host: String::new(), port: 0 });
+            let connector = blueprint.connector(at)?;
+            (
+                Destination::Server(connector),
+                Some("this is one node of the cluster; each has users of its own"),
+            )
+        }
+        RedisAddress::Tcp { host, port } => {
+            let at = RedisHost { host: host.clone(), port: *port };
+            (Destination::Server(blueprint.connector(at)?), None)
+        }
+        RedisAddress::Memory { .. } => {
+            let at = RedisHost { host: String::new(), port: 0 };
+            (Destination::Server(blueprint.connector(at)?), None)
+        }
+    })
 }
 
 fn embedded() -> ProbeReport {

@@ -162,7 +162,7 @@ fn check_error(text: &[u8], retry: Retry) -> Result<(), Rejected> {
         "READONLY" => (Code::Server, "the server is a replica and takes no writes", retry, true),
         "MOVED" | "ASK" | "REDIRECT" => (
             Code::Server,
-            "the key is on another server; this resource must name a standalone one",
+            "the key is at another node of the cluster; the resource must say mode: cluster",
             Retry::Never,
             false,
         ),

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 
 use crate::error::Fault;
 use crate::frame::Framer;
@@ -14,13 +15,26 @@ pub(crate) struct Session {
     pipe: Pipe,
     /// An exchange has begun and not ended: nobody knows what comes next on the socket.
     mid_exchange: bool,
+    /// Cancelled when its server is not the one to be used any more.
+    over: Option<CancellationToken>,
 }
 
 // === impl Session ===
 
 impl Session {
     pub(crate) fn new(pipe: Pipe) -> Self {
-        Session { pipe, mid_exchange: false }
+        Session { pipe, mid_exchange: false, over: None }
+    }
+
+    /// The same, of no use once `over` is cancelled.
+    pub(crate) fn until(mut self, over: CancellationToken) -> Self {
+        self.over = Some(over);
+        self
+    }
+
+    /// What is cancelled when its server is not the one to be used any more.
+    pub(crate) fn over(&self) -> Option<CancellationToken> {
+        self.over.clone()
     }
 
     /// The connection, to be shared.
@@ -28,9 +42,10 @@ impl Session {
         self.pipe
     }
 
-    /// Whether the next exchange would read its own replies.
+    /// Whether the next exchange would read its own replies, from the server that it should come from.
     pub(crate) fn is_usable(&self) -> bool {
-        !self.mid_exchange && self.pipe.input.is_empty()
+        let over = self.over.as_ref().is_some_and(CancellationToken::is_cancelled);
+        !over && !self.mid_exchange && self.pipe.input.is_empty()
     }
 
     /// Sends `commands` and reads `replies` replies of together at most `bytes_max` bytes.

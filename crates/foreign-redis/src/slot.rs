@@ -19,9 +19,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::backoff::{Allowance, Backoff};
-use crate::connect::Connector;
+use crate::connect::Destination;
 use crate::connection::{self, Bounds, Link};
-use crate::error::{ConnectError, Fault, not_sent, timeout_connect, timeout_paused};
+use crate::error::{ConnectError, Fault, cause, not_sent, timeout_connect, timeout_paused};
 use crate::session::Session;
 
 /// A connection that lived this long was a good one: its loss is followed by an attempt at once.
@@ -30,7 +30,7 @@ const LIVED: Duration = Duration::from_secs(1);
 /// What the slots of one resource share.
 pub(crate) struct Shared {
     pub(crate) resource: String,
-    pub(crate) connector: Arc<Connector>,
+    pub(crate) destination: Destination,
     pub(crate) bounds: Bounds,
     /// Open multiplexed connections.
     pub(crate) connections: Gauge,
@@ -111,6 +111,19 @@ impl Slot {
         }
     }
 
+    /// Whether it is connected.
+    pub(crate) fn is_up(&self) -> bool {
+        self.open_link().is_some()
+    }
+
+    /// The connection, if there is one.
+    pub(crate) fn open_link(&self) -> Option<Arc<Link>> {
+        match &*self.state.lock() {
+            State::Up(link) if !link.has_ended() => Some(Arc::clone(link)),
+            _ => None,
+        }
+    }
+
     fn try_link(self: &Arc<Self>) -> Result<Option<Arc<Link>>, CallError> {
         let mut state = self.state.lock();
         match &*state {
@@ -158,7 +171,7 @@ impl Keeper {
         let mut returning = false;
         loop {
             let connecting = Instant::now();
-            match shared.connector.connect().await {
+            match shared.destination.connect().await {
                 Ok(session) => {
                     shared.connected(std::mem::replace(&mut returning, true), connecting.elapsed());
                     let begun = Instant::now();
@@ -202,9 +215,20 @@ impl Keeper {
     async fn serve(&self, session: Session) -> Fault {
         let shared = &self.0.shared;
         let _counted = Counted::new(&shared.connections);
+        let over = session.over();
         let (link, driver) = connection::share(session, shared.bounds, shared.stages.io.clone());
-        self.0.set(State::Up(Arc::new(link)));
-        driver.run().await
+        let link = Arc::new(link);
+        self.0.set(State::Up(Arc::clone(&link)));
+        let Some(over) = over else {
+            drop(link);
+            return driver.run().await;
+        };
+        let mut running = std::pin::pin!(driver.run());
+        tokio::select! {
+            fault = &mut running => return fault,
+            () = over.cancelled() => link.retire(),
+        }
+        running.await
     }
 }
 
@@ -249,16 +273,4 @@ impl Drop for Counted {
     fn drop(&mut self) {
         self.0.dec();
     }
-}
-
-/// The error with its causes.
-fn cause(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }

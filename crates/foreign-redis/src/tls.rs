@@ -13,12 +13,13 @@ use crate::error::BuildError;
 /// What a TLS handshake needs, built once.
 pub(crate) struct TlsSetup {
     pub(crate) connector: TlsConnector,
-    pub(crate) server_name: ServerName<'static>,
+    /// The name to verify, whatever the server's host is.
+    named: Option<ServerName<'static>>,
 }
 
 impl TlsSetup {
     /// Reads the PEM texts. No I/O.
-    pub(crate) fn new(tls: &Tls, host: &str) -> Result<Self, BuildError> {
+    pub(crate) fn new(tls: &Tls) -> Result<Self, BuildError> {
         let mut roots = RootCertStore::empty();
         for certificate in certificates(&tls.ca_pem).map_err(BuildError::Authorities)? {
             roots.add(certificate).map_err(|error| BuildError::Authorities(error.into()))?;
@@ -41,10 +42,21 @@ impl TlsSetup {
                 config.map_err(|error| BuildError::ClientCertificate(error.into()))?
             }
         };
-        let name = tls.server_name.as_deref().unwrap_or(host);
-        let server_name = ServerName::try_from(name.to_owned()).map_err(BuildError::ServerName)?;
-        Ok(TlsSetup { connector: TlsConnector::from(Arc::new(config)), server_name })
+        let named = tls.server_name.as_deref().map(server_name).transpose()?;
+        Ok(TlsSetup { connector: TlsConnector::from(Arc::new(config)), named })
     }
+
+    /// What the certificate of a server at `host` must say.
+    ///
+    /// # Errors
+    /// [`BuildError::ServerName`] for what is neither a name nor an address.
+    pub(crate) fn server_name(&self, host: &str) -> Result<ServerName<'static>, BuildError> {
+        self.named.clone().map_or_else(|| server_name(host), Ok)
+    }
+}
+
+fn server_name(name: &str) -> Result<ServerName<'static>, BuildError> {
+    ServerName::try_from(name.to_owned()).map_err(BuildError::ServerName)
 }
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;

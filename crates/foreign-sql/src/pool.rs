@@ -274,6 +274,7 @@ impl Pool {
             leased: usize::try_from(self.gauges.leased.get()).unwrap_or(0),
             idle: self.idle.lock().len(),
             last_error: self.last_error.lock().map(str::to_owned),
+            nodes: Vec::new(),
         }
     }
 }

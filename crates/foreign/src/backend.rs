@@ -8,6 +8,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::breaker::BreakerState;
+
 /// Names a context over the whole process, so that what it holds (a lease) can be taken back when it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ContextKey(pub u64);
@@ -116,4 +118,23 @@ pub struct ResourceStatus {
     pub idle: usize,
     /// The class of the last failure to connect, if the last attempt failed. Never an address.
     pub last_error: Option<String>,
+    /// The servers that were found, where the configuration does not name them. Empty elsewhere.
+    pub nodes: Vec<NodeStatus>,
+}
+
+/// One server of several, as `/v1/resources` shows it to the operator. Never to a guest: it has an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// Host and port.
+    pub at: String,
+    /// As in [`ResourceStatus`].
+    pub multiplexed: usize,
+    /// As in [`ResourceStatus`].
+    pub leased: usize,
+    /// As in [`ResourceStatus`].
+    pub idle: usize,
+    /// As in [`ResourceStatus`].
+    pub last_error: Option<String>,
+    /// Of its own breaker, if it has one.
+    pub breaker: Option<BreakerState>,
 }

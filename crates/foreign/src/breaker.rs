@@ -26,8 +26,9 @@ pub enum BreakerState {
     Open,
 }
 
-/// See the module's text.
-pub(crate) struct Breaker {
+/// Says of one server whether calls are worth it, by what they came to: closed, they pass; after so many failures in a row
+/// it opens, and they are refused but for one probe in each interval; the first success closes it.
+pub struct Breaker {
     failures_max: u32,
     probe_interval: Duration,
     counts_timeout_io: bool,
@@ -38,11 +39,13 @@ pub(crate) struct Breaker {
     next_probe: AtomicU64,
     gauge: Gauge,
     resource: String,
+    /// One server of several, where it is of one.
+    node: Option<String>,
 }
 
 /// The breaker's permission for one call. Dropped unsettled, it tells nothing of the server; if it was a probe,
 /// the next call may probe in its stead.
-pub(crate) struct Ticket<'a> {
+pub struct Ticket<'a> {
     breaker: &'a Breaker,
     probe: bool,
     settled: bool,
@@ -62,16 +65,36 @@ impl Breaker {
             next_probe: AtomicU64::new(0),
             gauge,
             resource: resource.to_owned(),
+            node: None,
         }
     }
 
-    pub(crate) fn state(&self) -> BreakerState {
+    /// That of one server of several, `node` in the log, beside that of the resource: it opens after `failures` in a row, and lets a probe
+    /// through in each `probe_interval`.
+    pub fn of_node(resource: &str, node: String, failures: u32, probe_interval: Duration) -> Self {
+        Breaker {
+            node: Some(node),
+            failures_max: failures.max(1),
+            probe_interval,
+            counts_timeout_io: true,
+            epoch: Instant::now(),
+            failures: AtomicU32::new(0),
+            next_probe: AtomicU64::new(0),
+            gauge: Gauge::default(),
+            resource: resource.to_owned(),
+        }
+    }
+
+    /// Whether calls pass.
+    pub fn state(&self) -> BreakerState {
         if self.next_probe.load(Ordering::Relaxed) == 0 { BreakerState::Closed } else { BreakerState::Open }
     }
 
+    /// Permission for one call.
+    ///
     /// # Errors
     /// `circuit_open`, unless the breaker is closed or this call is the interval's probe.
-    pub(crate) fn admit(&self) -> Result<Ticket<'_>, CallError> {
+    pub fn admit(&self) -> Result<Ticket<'_>, CallError> {
         let due = self.next_probe.load(Ordering::Acquire);
         if due == 0 {
             return Ok(Ticket { breaker: self, probe: false, settled: false });
@@ -96,7 +119,11 @@ impl Breaker {
         }
         if self.next_probe.load(Ordering::Relaxed) != 0 && self.next_probe.swap(0, Ordering::AcqRel) != 0 {
             self.gauge.set(0);
-            tracing::info!(resource.name = self.resource, "the resource answers again; its breaker closes");
+            tracing::info!(
+                resource.name = self.resource,
+                node = self.node,
+                "the resource answers again; its breaker closes"
+            );
         }
     }
 
@@ -110,6 +137,7 @@ impl Breaker {
             self.gauge.set(1);
             tracing::warn!(
                 resource.name = self.resource,
+                node = self.node,
                 code = code.as_str(),
                 failures,
                 "the resource failed too often in a row; its breaker opens"
@@ -148,15 +176,34 @@ impl Ticket<'_> {
     }
 
     /// Takes the backend's outcome into account; `took` is how long the backend had, asked for only if that matters.
-    pub(crate) fn settle(mut self, outcome: &Result<Reply, CallError>, took: impl FnOnce() -> Duration) {
+    pub(crate) fn settle(self, outcome: &Result<Reply, CallError>, took: impl FnOnce() -> Duration) {
         match outcome {
             // No server replies with nothing: the gateway has answered by itself, as when a lease is given back.
-            Ok(reply) if reply.bytes().is_empty() => return,
-            Ok(_) => self.breaker.succeeded(),
-            Err(error) if self.breaker.is_failure(error, took) => self.breaker.failed(error.code),
-            Err(error) if error.code == Code::Server => self.breaker.succeeded(),
+            Ok(reply) if reply.bytes().is_empty() => {}
+            Ok(_) => self.succeeded(),
+            Err(error) => self.told(error, took),
+        }
+    }
+
+    /// The server has answered the call.
+    pub fn succeeded(mut self) {
+        self.breaker.succeeded();
+        self.settled = true;
+    }
+
+    /// The call has come to this error, after this time.
+    pub fn failed(self, error: &CallError, took: Duration) {
+        self.told(error, || took);
+    }
+
+    fn told(mut self, error: &CallError, took: impl FnOnce() -> Duration) {
+        if self.breaker.is_failure(error, took) {
+            self.breaker.failed(error.code);
+        } else if error.code == Code::Server {
+            self.breaker.succeeded();
+        } else {
             // Denied, too large, cancelled ...: not a word on the server's health. A probe passes to the next call.
-            Err(_) => return,
+            return;
         }
         self.settled = true;
     }

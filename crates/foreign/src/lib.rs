@@ -14,8 +14,10 @@ mod resource;
 
 pub use access::{Access, AccessBuilder, CallFuture, Dispatch};
 pub use agw_wire::{CallError, Code, DecodeError, Retry, Style};
-pub use backend::{BackendFuture, CallSite, ContextKey, GrantedResource, Reply, ReplyBody, ResourceStatus};
-pub use breaker::{BreakerState, TELLING_TIMEOUT};
+pub use backend::{
+    BackendFuture, CallSite, ContextKey, GrantedResource, NodeStatus, Reply, ReplyBody, ResourceStatus,
+};
+pub use breaker::{Breaker, BreakerState, TELLING_TIMEOUT, Ticket};
 pub use call_table::{CallTable, TableFull};
 pub use faults::{Fault, FaultPolicy};
 pub use grant::GrantBounds;

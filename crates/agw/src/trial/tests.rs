@@ -80,7 +80,7 @@ fn redis_is_granted_whole() {
     let options = ["--redis", "redis://127.0.0.1:7000/3", "--plugin-config", "- { a: 'b' } # c"];
     let (snapshot, report) = trial("f.wasm", &options).expect("it loads");
     let resource = &snapshot.resources["redis"];
-    assert_eq!(resource.redis.address, RedisAddress::Tcp { host: "127.0.0.1".to_owned(), port: 7000 });
+    assert!(matches!(&resource.redis.address, RedisAddress::Tcp { host, port: 7000 } if host == "127.0.0.1"));
     let grant = &resource.grants["f"];
     assert!(matches!(grant.commands, GrantedCommands::AllSafe) && grant.key_prefix.is_empty(), "{grant:?}");
     assert_eq!(snapshot.plugins["f"].vm.mode, VmMode::Exclusive);

@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{HIDDEN, size, tls};
-use crate::snapshot::{CallRate, FaultPolicy, Grant, GrantedCommands, InjectedFault, RedisAddress, Resource};
+use crate::snapshot::{
+    AnnouncedHost, CallRate, FaultPolicy, Grant, GrantedCommands, HostMatch, InjectedFault, RedisAddress,
+    RedisHost, RedisReadFrom, RedisSentinels, RedisTopology, Resource,
+};
 use crate::units::show_duration;
 
 pub(super) fn show(resource: &Resource) -> Value {
@@ -40,6 +43,14 @@ pub(super) fn show(resource: &Resource) -> Value {
             shown["endpoint"] = json!(format!("{host}:{port}"));
             shown["database"] = json!(resource.redis.database);
         }
+        RedisAddress::Sentinel(sentinels) => {
+            topology(&mut shown, "sentinel", &sentinels.endpoints, &sentinels.topology);
+            shown["sentinel"] = sentinel(sentinels);
+            shown["database"] = json!(resource.redis.database);
+        }
+        RedisAddress::Cluster(cluster) => {
+            topology(&mut shown, "cluster", &cluster.endpoints, &cluster.topology);
+        }
     }
     if let Some(username) = &resource.redis.username {
         shown["username"] = json!(username);
@@ -53,6 +64,43 @@ pub(super) fn show(resource: &Resource) -> Value {
     if !resource.scripts.is_empty() {
         let source = |(name, source): (&String, &String)| (name.clone(), json!({ "source": source }));
         shown["scripts"] = resource.scripts.iter().map(source).collect::<serde_json::Map<_, _>>().into();
+    }
+    shown
+}
+
+fn topology(shown: &mut Value, mode: &str, endpoints: &[RedisHost], topology: &RedisTopology) {
+    shown["mode"] = json!(mode);
+    shown["endpoints"] = endpoints.iter().map(RedisHost::to_string).collect();
+    shown["topology_refresh"] = json!(show_duration(topology.refresh));
+    match topology.read_from {
+        RedisReadFrom::Primary => shown["read_from"] = json!("primary"),
+        RedisReadFrom::PreferReplica { lag_max } => {
+            shown["read_from"] = json!("prefer_replica");
+            if let Some(lag_max) = lag_max {
+                shown["replica_lag_max"] = json!(show_duration(lag_max));
+            }
+        }
+    }
+    if !topology.announced.is_empty() {
+        let host = |host: &AnnouncedHost| match host {
+            AnnouncedHost::Network(network) => format!("{}/{}", network.address, network.prefix),
+            AnnouncedHost::Name(HostMatch::Exact(name)) => name.clone(),
+            AnnouncedHost::Name(HostMatch::Suffix(end)) => format!("*{end}"),
+        };
+        shown["announced"] = topology.announced.iter().map(host).collect();
+    }
+}
+
+fn sentinel(sentinels: &RedisSentinels) -> Value {
+    let mut shown = json!({ "name": sentinels.name });
+    if let Some(username) = &sentinels.username {
+        shown["username"] = json!(username);
+    }
+    if sentinels.password.is_some() {
+        shown["password"] = json!(HIDDEN);
+    }
+    if let Some(verification) = &sentinels.tls {
+        shown["tls"] = tls(verification);
     }
     shown
 }

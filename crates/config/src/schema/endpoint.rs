@@ -1,15 +1,19 @@
-//! Where a resource is, how to get in, and how to verify it: `url` or `endpoint`, credentials, `tls`.
+//! Where a resource is, how to get in, and how to verify it: `url` or `endpoint`, or `endpoints` with a `mode`;
+//! credentials, `tls`.
+
+pub(crate) mod topology;
 
 use crate::problem::quoted;
 use crate::reader::{Fields, Item};
 use crate::schema::{address, secret, tls};
 use crate::secret::Secret;
-use crate::snapshot::{RedisAddress, RedisEndpoint};
+use crate::snapshot::{RedisAddress, RedisEndpoint, RedisHost};
 use crate::units::Bounds;
 
 pub(crate) const DATABASE: Bounds = Bounds::count(0, 0, 65_535);
 
 const REDIS_PORT: u16 = 6379;
+const PLAINTEXT: &str = "the connection leaves this machine in plaintext, password included";
 
 /// What `url`, or `endpoint` with `database`, says.
 struct Place {
@@ -21,9 +25,12 @@ struct Place {
 }
 
 pub(super) fn lower(fields: &Fields<'_>) -> Option<RedisEndpoint> {
-    let place = fields
-        .one_of(&["url", "endpoint"], "url: redis://127.0.0.1:6379/0")
-        .and_then(|(field, item)| if field == "url" { from_url(&item) } else { from_endpoint(&item) });
+    let place = match topology::mode(fields) {
+        Some(mode) => {
+            topology::lower(fields, mode).map(|address| Place { address, database: None, tls: None })
+        }
+        None => standalone(fields),
+    };
     let database = fields.optional("database").map(|item| (item.number(DATABASE), item));
     let username = fields.optional("username").and_then(|item| Some(item.text()?.to_owned()));
     let password = fields.optional("password").and_then(|item| secret::secret(&item)).map(Secret::new);
@@ -44,8 +51,21 @@ pub(super) fn lower(fields: &Fields<'_>) -> Option<RedisEndpoint> {
             item.problem("redis:// means no TLS", "Write rediss:// in the URL, or remove tls");
         }
         (RedisAddress::Tcp { host, .. }, _, None) if !address::is_loopback(host) => {
-            let message = "the connection leaves this machine in plaintext, password included";
-            fields.item.warning(message, format!("Use rediss:// and tls: {}", tls::EXAMPLE));
+            fields.item.warning(PLAINTEXT, format!("Use rediss:// and tls: {}", tls::EXAMPLE));
+        }
+        (RedisAddress::Sentinel(sentinels), _, None) if !stay(&sentinels.endpoints) => {
+            fields.item.warning(PLAINTEXT, format!("Use tls: {}, and sentinel.tls as well", tls::EXAMPLE));
+        }
+        (RedisAddress::Cluster(cluster), ..) => {
+            if let Some((1.., item)) = &database {
+                item.problem(
+                    "a cluster has no database but 0",
+                    "Remove the field; key_prefix keeps grants apart",
+                );
+            }
+            if verification.is_none() && !stay(&cluster.endpoints) {
+                fields.item.warning(PLAINTEXT, format!("Use tls: {}", tls::EXAMPLE));
+            }
         }
         _ => {}
     }
@@ -57,6 +77,16 @@ pub(super) fn lower(fields: &Fields<'_>) -> Option<RedisEndpoint> {
         password,
         tls,
     })
+}
+
+fn standalone(fields: &Fields<'_>) -> Option<Place> {
+    let (field, item) = fields.one_of(&["url", "endpoint"], "url: redis://127.0.0.1:6379/0")?;
+    if field == "url" { from_url(&item) } else { from_endpoint(&item) }
+}
+
+/// Whether everything stays on this machine.
+fn stay(endpoints: &[RedisHost]) -> bool {
+    endpoints.iter().all(|endpoint| address::is_loopback(&endpoint.host))
 }
 
 fn check_memory(fields: &Fields<'_>) {

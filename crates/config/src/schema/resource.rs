@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::field::{ANY, Field, Kind};
 use crate::problem::quoted;
 use crate::reader::{Fields, Item};
+use crate::schema::endpoint::topology;
 use crate::schema::name::{Mentions, Unique, check_name};
 use crate::schema::sql::{self, SqlType};
 use crate::schema::{endpoint, faults, grant, tls};
@@ -28,10 +29,49 @@ pub(super) const FIELDS: &[Field] = &[
     )
     .one_of(),
     Field::text("endpoint", "`host:port`").one_of(),
+    Field::choice(
+        "mode",
+        &["standalone", "sentinel", "cluster"],
+        "`standalone`, one server; [`sentinel`](#redis-behind-sentinels), the primary that sentinels name; \
+         [`cluster`](#redis-cluster)",
+    )
+    .or("`standalone`"),
+    Field::new(
+        "endpoints",
+        Kind::List(&Kind::Text, 1, topology::ENDPOINTS_MAX),
+        "In place of `url` and `endpoint`, for the other modes: `host:port` of the sentinels, or of some nodes of the \
+         cluster",
+    )
+    .one_of(),
+    Field::group("sentinel", topology::SENTINEL, "With `mode: sentinel`: what the sentinels are asked for").or("none"),
+    Field::new(
+        "announced",
+        Kind::List(&Kind::Text, 0, topology::ANNOUNCED_MAX),
+        "Where servers may be that sentinels or nodes announce, at any port: networks, IP addresses, names such as \
+         `\"*.redis.internal\"`. The hosts of `endpoints` need not be named. Nothing else is connected to",
+    ),
+    Field::number(
+        "topology_refresh",
+        topology::REFRESH,
+        "With sentinels and clusters: after so much time they are asked anew, if nothing gives reason to ask before",
+    ),
+    Field::choice(
+        "read_from",
+        &["primary", "prefer_replica"],
+        "With sentinels and clusters: `prefer_replica` sends what only reads to a replica if one will do, and to the \
+         primary otherwise",
+    )
+    .or("`primary`"),
+    Field::number(
+        "replica_lag_max",
+        topology::LAG_MAX,
+        "With `prefer_replica`: the data of a replica may be so old",
+    )
+    .or("any age"),
     Field::number(
         "database",
         endpoint::DATABASE,
-        "Database index; with `endpoint`, or with a URL that names none",
+        "Database index; with `endpoint`, or with a URL that names none; a cluster has none but 0",
     ),
     Field::text("username", "ACL user").or("the default user"),
     PASSWORD,

@@ -2,7 +2,7 @@
 //!
 //! Each function reads an item, reports what is wrong with it, and gives the text in the form of a snapshot.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use regex::bytes::Regex;
 
@@ -10,6 +10,7 @@ use crate::pattern;
 use crate::problem::quoted;
 use crate::reader::Item;
 use crate::schema::address;
+use crate::snapshot::HostMatch;
 
 /// Bytes of a path, pattern, value or name that a condition compares.
 const TEXT_BYTES_MAX: usize = 4096;
@@ -65,6 +66,16 @@ pub(super) fn host(item: &Item<'_>, hint: &str) -> Option<String> {
         item.problem(format!("{} is not a host name", quoted(host)), hint);
     }
     Some(host.to_ascii_lowercase())
+}
+
+/// A host, or `*.example.com` for all names below one.
+pub(super) fn host_pattern(item: &Item<'_>, hint: &str) -> Option<HostMatch> {
+    let text = item.text()?;
+    let Some(rest) = text.strip_prefix("*.") else { return host(item, hint).map(HostMatch::Exact) };
+    if rest.parse::<IpAddr>().is_ok() || !address::is_host(rest) {
+        item.problem(format!("{} is not a host name", quoted(text)), hint);
+    }
+    Some(HostMatch::Suffix(format!(".{}", rest.to_ascii_lowercase())))
 }
 
 /// A value for the Host header: a host and perhaps a port.

@@ -20,7 +20,7 @@ struct Number {
 }
 
 /// Where the items are that have them, and for which types of resources.
-const PLACES: [(&str, Option<&str>, &str); 9] = [
+const PLACES: [(&str, Option<&str>, &str); 11] = [
     ("listeners[].", None, "/listeners/0/"),
     ("routes[].clusters[].", None, "/routes/1/clusters/0/"),
     ("routes[].respond.", None, "/routes/2/respond/"),
@@ -28,8 +28,10 @@ const PLACES: [(&str, Option<&str>, &str); 9] = [
     ("routes[].", None, "/routes/0/"),
     ("clusters[].", None, "/clusters/0/"),
     ("plugins[].", None, "/plugins/0/"),
+    ("resources[].topology_refresh", Some("redis"), "/resources/1/topology_refresh"),
+    ("resources[].replica_lag_max", Some("redis"), "/resources/1/replica_lag_max"),
     ("resources[].", Some("redis"), "/resources/0/"),
-    ("resources[].", Some("sqlite"), "/resources/1/"),
+    ("resources[].", Some("sqlite"), "/resources/2/"),
 ];
 
 fn numbers() -> Vec<Number> {
@@ -70,6 +72,10 @@ fn base() -> Value {
             "name": "r", "type": "redis", "endpoint": "127.0.0.1:6379", "faults": { "cut": true },
             "grants": [{ "plugin": "p", "commands": ["get"], "key_prefix": "p:", "rate": {} }],
         }, {
+            "name": "t", "type": "redis", "mode": "cluster", "endpoints": ["127.0.0.1:7000"],
+            "read_from": "prefer_replica",
+            "grants": [{ "plugin": "p", "commands": ["get"], "key_prefix": "p:" }],
+        }, {
             "name": "s", "type": "sqlite", "url": "sqlite::memory:", "faults": { "error": "auth" },
             "statements": { "one": { "text": "SELECT 1", "cache": {} } },
             "grants": [{ "plugin": "p", "statements": ["one"], "rate": {} }],
@@ -93,11 +99,11 @@ fn document(pointer: &str, value: &Value) -> Value {
     set(pointer, value.clone());
     match pointer {
         "/resources/0/pool/leased" => set("/resources/0/pool/max", json!(10_000)),
-        "/resources/1/pool/min" => set("/resources/1/pool/max", json!(1000)),
+        "/resources/2/pool/min" => set("/resources/2/pool/max", json!(1000)),
         "/resources/0/limits/call_timeout_max" => set("/resources/0/limits/call_timeout", json!("1ms")),
-        "/resources/1/limits/call_timeout_max" => set("/resources/1/limits/call_timeout", json!("1ms")),
-        "/resources/1/grants/0/rows" => set("/resources/1/limits/rows", json!(10_000_000)),
-        "/resources/1/grants/0/response" => set("/resources/1/limits/response", json!("256MiB")),
+        "/resources/2/limits/call_timeout_max" => set("/resources/2/limits/call_timeout", json!("1ms")),
+        "/resources/2/grants/0/rows" => set("/resources/2/limits/rows", json!(10_000_000)),
+        "/resources/2/grants/0/response" => set("/resources/2/limits/response", json!("256MiB")),
         "/plugins/0/reload_backoff/max" => set("/plugins/0/reload_backoff/base", json!("1ms")),
         "/routes/0/retry/backoff/max" => set("/routes/0/retry/backoff/base", json!("1ms")),
         "/clusters/0/health/statuses/to" => set("/clusters/0/health/statuses/from", json!(100)),

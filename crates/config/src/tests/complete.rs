@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::{accept, load_with, usual_files};
 use crate::{
-    Balance, CallRate, ClusterTarget, FailurePolicy, FaultPolicy, FieldMatch, Forward, GrantedCommands,
-    HashKey, HostMatch, HostRewrite, InjectedError, InjectedFault, ModuleSource, PathMatch, PathRewrite,
-    Protocols, RedisAddress, Route, RouteAction, SqlEndpoint, TlsVersion, UpstreamProtocol, ValueMatch,
-    VmMode, WeightedCluster,
+    AnnouncedHost, Balance, CallRate, ClusterTarget, FailurePolicy, FaultPolicy, FieldMatch, Forward,
+    GrantedCommands, HashKey, HostMatch, HostRewrite, InjectedError, InjectedFault, IpNetwork, ModuleSource,
+    PathMatch, PathRewrite, Protocols, RedisAddress, RedisHost, RedisReadFrom, Route, RouteAction,
+    SqlEndpoint, TlsVersion, UpstreamProtocol, ValueMatch, VmMode, WeightedCluster,
 };
 
 pub(super) const COMPLETE: &str = include_str!("complete.yaml");
@@ -199,7 +199,7 @@ fn every_field_of_a_resource_arrives() {
     let snapshot = accept(COMPLETE);
     let resource = &snapshot.resources["limits"];
     let redis = &resource.redis;
-    assert_eq!(redis.address, RedisAddress::Tcp { host: "redis.internal".to_owned(), port: 6380 });
+    assert_eq!(tcp(&redis.address), Some(("redis.internal", 6380)));
     assert_eq!((redis.database, redis.username.as_deref()), (2, Some("agw")));
     assert_eq!(redis.password.as_ref().map(crate::Secret::expose), Some(b"hunter2".as_slice()));
     let tls = redis.tls.as_ref().expect("TLS");
@@ -241,13 +241,50 @@ fn every_field_of_a_resource_arrives() {
 fn the_other_forms_of_a_resource_arrive() {
     let snapshot = accept(COMPLETE);
     let sessions = &snapshot.resources["sessions"];
-    assert_eq!(sessions.redis.address, RedisAddress::Tcp { host: "127.0.0.1".to_owned(), port: 6379 });
+    assert_eq!(tcp(&sessions.redis.address), Some(("127.0.0.1", 6379)));
     assert_eq!((sessions.redis.database, sessions.redis.tls.is_none()), (3, true));
     assert_eq!(sessions.redis.password.as_ref().map(crate::Secret::expose), Some(b"hunter3".as_slice()));
     assert_eq!(sessions.grants["rate-limit"].commands, GrantedCommands::AllSafe);
     assert!(sessions.grants["rate-limit"].read_only);
     let cache = &snapshot.resources["cache"];
-    assert_eq!(cache.redis.address, RedisAddress::Memory { name: "cache".to_owned() });
+    assert!(matches!(&cache.redis.address, RedisAddress::Memory { name } if name == "cache"));
+}
+
+#[test]
+fn sentinels_and_a_cluster_arrive() {
+    let snapshot = accept(COMPLETE);
+    let elected = &snapshot.resources["elected"].redis;
+    let RedisAddress::Sentinel(sentinels) = &elected.address else { panic!("{:?}", elected.address) };
+    let shown: Vec<_> = sentinels.endpoints.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["sentinel-0.internal:26379", "[2001:db8::7]:26379"]);
+    assert_eq!((sentinels.name.as_str(), sentinels.username.as_deref()), ("mymaster", Some("asker")));
+    assert_eq!(sentinels.password.as_ref().map(crate::Secret::expose), Some(b"hunter3".as_slice()));
+    assert!(sentinels.tls.is_some() && elected.tls.is_some() && elected.database == 1);
+    let topology = &sentinels.topology;
+    assert_eq!(topology.refresh, Duration::from_secs(3));
+    let lag_max = Some(Duration::from_secs(2));
+    assert_eq!(topology.read_from, RedisReadFrom::PreferReplica { lag_max });
+    let network = |address: &str, prefix| {
+        let address = address.parse().expect("an address");
+        AnnouncedHost::Network(IpNetwork { address, prefix })
+    };
+    let names = [HostMatch::Suffix(".redis.internal".into()), HostMatch::Exact("one.internal".into())];
+    let names = names.map(AnnouncedHost::Name);
+    assert_eq!(topology.announced[..2], [network("10.0.0.0", 8), network("192.0.2.1", 32)]);
+    assert_eq!(topology.announced[2..], names);
+
+    let sharded = &snapshot.resources["sharded"].redis;
+    let RedisAddress::Cluster(cluster) = &sharded.address else { panic!("{:?}", sharded.address) };
+    assert_eq!(cluster.endpoints[1], RedisHost { host: "127.0.0.1".to_owned(), port: 7001 });
+    assert_eq!(cluster.topology.read_from, RedisReadFrom::Primary);
+    assert_eq!((cluster.topology.announced.len(), cluster.topology.refresh), (0, Duration::from_secs(10)));
+}
+
+fn tcp(address: &RedisAddress) -> Option<(&str, u16)> {
+    match address {
+        RedisAddress::Tcp { host, port } => Some((host, *port)),
+        _ => None,
+    }
 }
 
 #[test]
@@ -303,7 +340,7 @@ fn the_complete_document_earns_no_warning_but_for_its_faults() {
     let places: Vec<_> = loaded.warnings.iter().map(|warning| warning.path.as_str()).collect();
     assert_eq!(
         places,
-        ["resources[0].faults", "resources[3].faults"],
+        ["resources[0].faults", "resources[1].faults", "resources[5].faults", "resources[8].faults"],
         "{:#?}",
         super::lines(&loaded.warnings)
     );
@@ -331,8 +368,8 @@ fn what_is_shown_holds_no_secret_and_loads_again() {
     let text = shown.to_string();
     let key_line = super::KEY.lines().nth(1).expect("a line of the key");
     assert!(!text.contains("hunter") && !text.contains("BEGIN") && !text.contains(key_line), "{text}");
-    assert_eq!(shown["resources"][1]["password"], "***");
-    assert_eq!(shown["resources"][1]["tls"]["client_key"], "***");
+    assert_eq!(shown["resources"][2]["password"], "***");
+    assert_eq!(shown["resources"][2]["tls"]["client_key"], "***");
     assert_eq!(format!("{:?}", accept(COMPLETE)).find("hunter"), None);
 
     assert_eq!(shown["clusters"][1]["tls"]["client_key"], "***");

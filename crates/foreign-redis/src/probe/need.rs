@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use agw_config::{Grant, GrantedCommands, Resource};
+use agw_config::{Grant, GrantedCommands, RedisAddress, Resource};
 use agw_redis_commands::{Command, Keys, all, lookup};
 
 use super::acl::Permissions;
@@ -37,6 +37,12 @@ impl Need {
         if resource.redis.database != 0 {
             own.insert("select".to_owned());
         }
+        let of_the_mode: &[&str] = match &resource.redis.address {
+            RedisAddress::Sentinel(_) => &["role", "info"],
+            RedisAddress::Cluster(_) => &["cluster|slots", "asking", "readonly", "info"],
+            RedisAddress::Tcp { .. } | RedisAddress::Memory { .. } => &[],
+        };
+        own.extend(of_the_mode.iter().map(|name| (*name).to_owned()));
         let grants = resource.grants.values().map(|grant| Scope::of(resource, grant)).collect();
         Need { own, grants }
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failure here is a failed test")]
 
 mod batches;
+mod clusters;
 mod discards;
 mod fake;
 mod faults;
@@ -9,6 +10,7 @@ mod gated;
 mod leases;
 mod memory;
 mod outages;
+mod sentinels;
 mod server;
 mod tls;
 mod world;

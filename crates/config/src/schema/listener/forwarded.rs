@@ -60,7 +60,8 @@ pub(super) fn lower(listener: &Fields<'_>, loopback: bool) -> ForwardedPolicy {
     }
 }
 
-fn network(item: &Item<'_>) -> Option<IpNetwork> {
+/// An IP address, alone or with the number of bits that count.
+pub(in crate::schema) fn network(item: &Item<'_>) -> Option<IpNetwork> {
     const HINT: &str = "Write one such as 10.0.0.0/8, 192.0.2.1 or \"2001:db8::/32\"";
     let text = item.text()?;
     let (address, prefix) = match text.split_once('/') {

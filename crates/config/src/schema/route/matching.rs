@@ -74,17 +74,7 @@ fn hosts(fields: &Fields<'_>) -> Vec<HostMatch> {
     const HINT: &str = "Write it without scheme and port, such as api.example.com or \"*.example.com\"";
     let Some(list) = fields.optional("hosts") else { return Vec::new() };
     let items = list.list_of("hosts", HOSTS_MAX, ", or remove the field to match every host");
-    let host = |item: &Item<'_>| {
-        let text = item.text()?;
-        let Some(rest) = text.strip_prefix("*.") else {
-            return syntax::host(item, HINT).map(HostMatch::Exact);
-        };
-        if rest.parse::<std::net::IpAddr>().is_ok() || !crate::schema::address::is_host(rest) {
-            item.problem(format!("{} is not a host name", quoted(text)), HINT);
-        }
-        Some(HostMatch::Suffix(format!(".{}", rest.to_ascii_lowercase())))
-    };
-    items.iter().filter_map(host).collect()
+    items.iter().filter_map(|item| syntax::host_pattern(item, HINT)).collect()
 }
 
 fn path(fields: &Fields<'_>) -> Option<PathMatch> {
