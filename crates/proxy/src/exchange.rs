@@ -167,10 +167,22 @@ fn take(request: Request<Incoming>, connection: Rc<Connection>, clock: Rc<Clock>
 pub(crate) fn refused(connection: &Rc<Connection>, clock: Rc<Clock>, error: &hyper::Error) {
     let unknown = Method::from_bytes(b"-").unwrap_or_default();
     let mut exchange = Exchange::begin(Rc::clone(connection), clock, unknown, None);
-    exchange.status = if error.is_parse_too_large() { 431 } else { 400 };
-    exchange.details =
-        if error.is_parse_too_large() { "request_head_too_large" } else { "request_head_broken" }.into();
+    (exchange.status, exchange.details) = hypers_answer(error);
     exchange.settled = true;
+}
+
+/// What hyper has answered to a head that it could not read.
+fn hypers_answer(error: &hyper::Error) -> (u16, Cow<'static, str>) {
+    if error.is_parse_version_h2() {
+        // It leaves that answer to whoever speaks HTTP/2, which on this connection is nobody.
+        return (0, "request_head_broken".into());
+    }
+    if !error.is_parse_too_large() {
+        return (400, "request_head_broken".into());
+    }
+    // It has no other word for which of the two was too large.
+    let target = error.to_string() == "URI too long";
+    if target { (414, "request_target_too_large".into()) } else { (431, "request_head_too_large".into()) }
 }
 
 // === impl Exchange ===

@@ -61,6 +61,27 @@ async fn targets_and_hosts_are_settled_before_the_upstream_sees_them() {
 }
 
 #[tokio::test]
+async fn what_hyper_answers_is_counted_as_it_was_answered() {
+    let mut setup = Setup::echo();
+    setup.listener.header_bytes_max = 128 << 10;
+    let gateway = setup.start();
+    let long = "x".repeat(70_000);
+    let second =
+        "GET / HTTP/1.1\r\nhost: a\r\nconnection: keep-alive\r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    for (bytes, answered, counted) in [
+        (format!("GET /{long} HTTP/1.1\r\nhost: a\r\n\r\n"), 414, 414),
+        (format!("GET / HTTP/1.1\r\nhost: a\r\nx: {long}{long}\r\n\r\n"), 431, 431),
+        ("GET / HTTP/1.1\r\nhost : a\r\n\r\n".to_owned(), 400, 400),
+        // The first is served; after the preface the connection closes without a word.
+        (second.to_owned(), 200, 0),
+    ] {
+        assert_eq!(status(&gateway, &bytes).await, answered);
+        let line = format!("agw_http_requests_total{{route=\"none\",method=\"OTHER\",code=\"{counted}\"}} 1");
+        gateway.wait_for_metric(&line).await;
+    }
+}
+
+#[tokio::test]
 async fn connect_is_refused_and_options_for_the_gateway_answered() {
     let gateway = mirror().await;
     assert_eq!(status(&gateway, "CONNECT a:443 HTTP/1.1\r\nhost: a:443\r\n\r\n").await, 501);
