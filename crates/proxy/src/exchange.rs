@@ -106,6 +106,7 @@ pub(crate) fn serve(
     async move {
         match course {
             Course::Answered(response) => Ok(response),
+            Course::Doubtful => Err(Reset),
             Course::Plain(exchange, request) => plain::run(exchange, request).await,
             Course::Filtered(running) => running.await,
         }
@@ -115,16 +116,22 @@ pub(crate) fn serve(
 /// How a request goes on once its head was looked at.
 enum Course {
     Answered(Response<ResponseBody>),
+    /// It may be no request at all.
+    Doubtful,
     Plain(Box<Exchange>, Box<Request<RequestBody>>),
     Filtered(Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Reset>>>>),
 }
 
 fn take(request: Request<Incoming>, connection: Rc<Connection>, clock: Rc<Clock>) -> Course {
+    if !clock.is_end_certain() {
+        return Course::Doubtful;
+    }
     let (mut parts, incoming) = request.into_parts();
     let path = parts.uri.path_and_query().cloned();
     let mut exchange = Exchange::begin(connection, clock, parts.method.clone(), path);
     if !incoming.is_end_stream() {
-        exchange.clock.request_is_unread();
+        let chunked = parts.version <= Version::HTTP_11 && incoming.size_hint().exact().is_none();
+        exchange.clock.request_is_unread(chunked);
     }
     if parts.version == Version::HTTP_2
         && let Err(problem) =
@@ -295,7 +302,8 @@ impl Exchange {
     fn response_begins(&mut self, head: &mut ResponseHead) {
         self.status = head.status.as_u16();
         let ending = self.connection.entrance.ending.stop() != Stop::Running;
-        if ending && head.status != StatusCode::SWITCHING_PROTOCOLS {
+        let last = ending || self.clock.had_trailers();
+        if last && head.status != StatusCode::SWITCHING_PROTOCOLS {
             // Tells the client that it is the last on this connection; hyper then closes it.
             head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }

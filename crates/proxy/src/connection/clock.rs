@@ -23,11 +23,25 @@ pub(crate) struct Clock {
     silence: Silence,
     /// Of the request there is more than its exchange has read.
     unread: Cell<bool>,
+    end: Cell<End>,
     phase: Cell<Phase>,
     /// Why the gateway ends what the clock belongs to, once it does.
     cut: Cell<Option<Cut>>,
     /// Whether the last exchange came to a response, or to a reset of the gateway's own.
     answered: Cell<bool>,
+}
+
+/// Whether it is certain where the last request of an HTTP/1.1 connection has ended.
+///
+/// hyper looks for CR LF CR LF after the last chunk, and for LF LF within what it found: with a bare LF in there, the
+/// trailers that it hands out end before the bytes do that it took for them, and what is lost may have been a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Certain,
+    /// Its chunks have not been read to their end.
+    Ahead,
+    /// Something came after its last chunk.
+    Trailers,
 }
 
 /// What is being waited for.
@@ -70,6 +84,7 @@ impl Clock {
             timer: Timer::new(after(now, listener.idle_timeout)),
             silence: Silence::new(now),
             unread: Cell::new(false),
+            end: Cell::new(End::Certain),
             phase: Cell::new(Phase::Idle { since: now }),
             cut: Cell::new(None),
             answered: Cell::new(false),
@@ -90,11 +105,31 @@ impl Clock {
     pub(crate) fn exchange_begins(&self) {
         self.phase.set(Phase::Exchange);
         self.unread.set(false);
+        self.end.set(End::Certain);
     }
 
     /// The request has a body. As long as it has not been read to its end, the connection cannot be just closed.
-    pub(crate) fn request_is_unread(&self) {
+    /// `chunked` is whether only its chunks will tell where that is.
+    pub(crate) fn request_is_unread(&self, chunked: bool) {
         self.unread.set(true);
+        self.end.set(if chunked { End::Ahead } else { End::Certain });
+    }
+
+    /// Trailers have come with the request's body.
+    pub(crate) fn trailers_came(&self) {
+        if self.end.get() == End::Ahead {
+            self.end.set(End::Trailers);
+        }
+    }
+
+    /// Whether what comes next on the connection may be taken for a request.
+    pub(crate) fn is_end_certain(&self) -> bool {
+        self.end.get() == End::Certain
+    }
+
+    /// Whether the last request had trailers, so that none can follow it.
+    pub(crate) fn had_trailers(&self) -> bool {
+        self.end.get() == End::Trailers
     }
 
     /// Whether the client may still be sending the body of the last request.
@@ -110,6 +145,9 @@ impl Clock {
     /// The request's body has been read.
     pub(crate) fn body_ended(&self, watch: Watch) {
         self.unread.set(false);
+        if self.end.get() == End::Ahead {
+            self.end.set(End::Certain);
+        }
         self.silence.end_watch(watch);
     }
 

@@ -93,6 +93,44 @@ async fn broken_chunks_are_refused_and_no_second_request_appears() {
 }
 
 #[tokio::test]
+async fn a_request_with_trailers_is_the_last_of_its_connection() {
+    // Read as LF ends a line elsewhere, `/a` is a request with a body; read as hyper does, `/a` is lost and its body a
+    // request.
+    let rest =
+        "GET /a HTTP/1.1\r\nhost: a\r\ncontent-length: 33\r\n\r\nGET /inside HTTP/1.1\r\nhost: b\r\n\r\n";
+    for end in ["0\r\n\n", "0\r\nx: 1\n\r\n", "0\r\nx: 1\n\n", "0\r\nx: 1\r\n\r\n"] {
+        for body in ["5\r\nhello\r\n", ""] {
+            let gateway = mirror().await;
+            let mut client = gateway.client().await;
+            client
+                .send(&format!(
+                    "POST /first HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{body}{end}{rest}"
+                ))
+                .await;
+            let answers = client.rest().await;
+            assert_eq!(answers.matches("HTTP/1.1 200").count(), 1, "{end:?} {answers}");
+            assert!(answers.contains("connection: close"), "{end:?} {answers}");
+            assert!(!answers.contains("/inside"), "{end:?} {answers}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_whose_chunks_nobody_read_is_the_last_of_its_connection() {
+    let gateway = mirror().await;
+    let mut client = gateway.client().await;
+    let rest =
+        "GET /a HTTP/1.1\r\nhost: a\r\ncontent-length: 33\r\n\r\nGET /inside HTTP/1.1\r\nhost: b\r\n\r\n";
+    // The gateway answers this one without looking at its body.
+    client
+        .send(&format!("OPTIONS * HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\n{rest}"))
+        .await;
+    let answers = client.rest().await;
+    assert!(answers.starts_with("HTTP/1.1 200 OK\r\n"), "{answers}");
+    assert_eq!(answers.matches("HTTP/1.1 200").count(), 1, "{answers}");
+}
+
+#[tokio::test]
 async fn connections_end_when_either_side_says_so() {
     let gateway = mirror().await;
     for bytes in [
