@@ -19,6 +19,7 @@ pub mod postgres;
 pub mod process;
 pub mod recorder;
 pub mod redis_server;
+pub mod seed;
 pub mod strict_http;
 pub mod upstream;
 
@@ -37,4 +38,6 @@ pub use nginx::Nginx;
 pub use postgres::{Postgres, PostgresOptions};
 pub use recorder::{Received, Recorder, Verdict};
 pub use redis_server::{RedisOptions, RedisServer};
+pub use seed::Seed;
+pub use strict_http::StrictRequest;
 pub use upstream::{Recorded, Script, Upstream};
