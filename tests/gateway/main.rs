@@ -12,6 +12,7 @@ mod raw;
 mod reload;
 mod routes;
 mod start_and_end;
+mod upstream_tls;
 mod upstreams;
 
 use agw_tests::Gateway;

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod authority;
 pub mod cargo;
 pub mod document;
 pub mod fake_redis;
@@ -25,6 +26,7 @@ pub mod upstream;
 
 mod background;
 
+pub use authority::{Authority, Issued};
 pub use fake_redis::FakeRedis;
 pub use fault_proxy::{FaultProxy, Mode};
 pub use gateway::Gateway;
