@@ -270,9 +270,10 @@ impl Exchange {
         let reply = reply.into();
         self.details = reply.details;
         self.flags = reply.flags;
+        let close = reply.close || !self.clock.is_end_certain();
         let source = self.reply_source(reply.body);
         let mut response = self.respond(reply.head, source);
-        if reply.close {
+        if close {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
