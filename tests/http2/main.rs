@@ -3,6 +3,7 @@
 
 mod connection_cases;
 mod downgrade;
+mod expect;
 mod floods;
 mod message_cases;
 mod spec;
