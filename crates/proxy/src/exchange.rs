@@ -25,7 +25,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use self::upgrade::{Agreed, Wish};
-pub(crate) use self::upgrade::{Tunnel, TunnelEnd};
+pub(crate) use self::upgrade::{Tunnel, TunnelEnd, Writer};
 use crate::action::Forwarding;
 use crate::body::{Meter, RequestBody, ResponseBody, ResponseSource};
 use crate::chain::Chain;
@@ -122,13 +122,15 @@ enum Course {
     Filtered(Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Reset>>>>),
 }
 
-fn take(request: Request<Incoming>, connection: Rc<Connection>, clock: Rc<Clock>) -> Course {
+fn take(mut request: Request<Incoming>, connection: Rc<Connection>, clock: Rc<Clock>) -> Course {
     if !clock.is_end_certain() {
         return Course::Doubtful;
     }
+    let extended = if request.method() == Method::CONNECT { upgrade::extended(&mut request) } else { None };
     let (mut parts, incoming) = request.into_parts();
     let path = parts.uri.path_and_query().cloned();
     let mut exchange = Exchange::begin(connection, clock, parts.method.clone(), path);
+    exchange.wish = extended;
     if !incoming.is_end_stream() {
         let chunked = parts.version <= Version::HTTP_11 && incoming.size_hint().exact().is_none();
         exchange.clock.request_is_unread(chunked);
@@ -139,8 +141,8 @@ fn take(request: Request<Incoming>, connection: Rc<Connection>, clock: Rc<Clock>
     {
         return Course::Answered(exchange.answer(problem));
     }
-    // Of hyper's extensions only the one for upgrades is ever there.
-    if !parts.extensions.is_empty() {
+    // Of hyper's extensions only the one for upgrades is ever there, also with a CONNECT of HTTP/2.
+    if !parts.extensions.is_empty() && exchange.wish.is_none() {
         exchange.wish = upgrade::wish(&parts, &incoming);
     }
     let mut arrived = match head::arrive(parts, exchange.connection.local) {
@@ -301,6 +303,9 @@ impl Exchange {
     }
 
     fn response_begins(&mut self, head: &mut ResponseHead) {
+        if head.status.is_success() && self.is_extended() {
+            self.refuse_upgrade(head);
+        }
         self.status = head.status.as_u16();
         let ending = self.connection.entrance.ending.stop() != Stop::Running;
         let last = ending || self.clock.had_trailers();

@@ -15,6 +15,7 @@ use agw_config::Listener;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::silence::{Silence, Watch};
+use crate::exchange::{Tunnel, Writer};
 use crate::limits::FAR_FUTURE;
 
 /// See the module.
@@ -29,6 +30,9 @@ pub(crate) struct Clock {
     cut: Cell<Option<Cut>>,
     /// Whether the last exchange came to a response, or to a reset of the gateway's own.
     answered: Cell<bool>,
+    /// What the connection or stream goes on with once the head that agrees to it has gone out. It holds the clock, so
+    /// it is always taken out.
+    tunnel: Cell<Option<Box<Tunnel>>>,
 }
 
 /// Whether it is certain where the last request of an HTTP/1.1 connection has ended.
@@ -88,6 +92,7 @@ impl Clock {
             phase: Cell::new(Phase::Idle { since: now }),
             cut: Cell::new(None),
             answered: Cell::new(false),
+            tunnel: Cell::new(None),
         }
     }
 
@@ -99,6 +104,24 @@ impl Clock {
     /// The gateway ends it.
     pub(crate) fn set_cut(&self, cut: Cut) {
         self.cut.set(Some(cut));
+    }
+
+    /// What the clock belongs to goes on with this.
+    pub(crate) fn set_tunnel(&self, tunnel: Tunnel) {
+        self.tunnel.set(Some(Box::new(tunnel)));
+    }
+
+    /// The tunnel is to drive this as well.
+    pub(super) fn set_writer(&self, writer: Writer) {
+        if let Some(mut tunnel) = self.tunnel.take() {
+            tunnel.writer = Some(writer);
+            self.tunnel.set(Some(tunnel));
+        }
+    }
+
+    /// What it goes on with, if it does.
+    pub(super) fn take_tunnel(&self) -> Option<Box<Tunnel>> {
+        self.tunnel.take()
     }
 
     /// A request's head has arrived: from now on its exchange watches the time.

@@ -52,7 +52,7 @@ pub(super) async fn drive(
         clock.poll_deadline(cx, &entrance.listener).map(Err)
     })
     .await;
-    let upgraded = connection.tunnel.take();
+    let upgraded = clock.take_tunnel();
     match ended {
         Ok(Ok(())) => {
             let parts = http.into_parts();
