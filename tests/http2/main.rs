@@ -3,9 +3,11 @@
 
 mod connection_cases;
 mod downgrade;
+mod expect;
 mod floods;
 mod message_cases;
 mod spec;
+mod tunnels;
 
 use agw_tests::h2_client::{code, flag, headers, kind};
 use agw_tests::hpack::request;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use agw_tests::{Gateway, Script, Upstream};
+use agw_tests::{Authority, Gateway, Issued, Script, Upstream};
 use anyhow::{Result, bail};
 
-use self::certificates::{Authority, CERTIFICATE, Issued, KEY, Secret};
+use self::certificates::{CERTIFICATE, KEY, Secret};
 use self::clients::{Clients, Handshake, KEPT, Tally};
 use crate::Verdict;
 
@@ -40,7 +40,8 @@ struct Placed {
 
 pub(crate) fn run(verdict: &mut Verdict) -> Result<()> {
     let authority = Authority::new()?;
-    let issued = (0..=STEPS.len()).map(|_| authority.issue()).collect::<Result<Vec<_>>>()?;
+    let issued =
+        (0..=STEPS.len()).map(|_| authority.issue(certificates::NAME)).collect::<Result<Vec<_>>>()?;
     let mut secret = Secret::new(&issued[0])?;
     let upstream = Upstream::start(|_| Script::ok("hello"))?;
     let document = document(&upstream, &secret.path(CERTIFICATE), &secret.path(KEY));

@@ -6,6 +6,7 @@
 mod case;
 mod generated;
 mod golden;
+mod mutations;
 mod outcome;
 mod rules;
 
@@ -19,6 +20,9 @@ use crate::golden::Golden;
 
 /// Both proxies give up on a client after so long.
 const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Both suites keep the machine busy, and the gateway's times are real.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// One listener and one worker in front of `recorder`.
 fn gateway(recorder: &Recorder) -> Result<Gateway> {
@@ -36,6 +40,7 @@ clusters: [{{ name: up, endpoints: [\"{}\"] }}]
 
 #[tokio::test]
 async fn no_bytes_become_two_requests_and_nothing_is_laxer_than_nginx() -> Result<()> {
+    let _alone = ALONE.lock().await;
     let cases: Vec<Case> = [case::collected()?, generated::generated()].concat();
     let (behind_agw, behind_nginx) = (Recorder::start()?, Recorder::start()?);
     let gateway = gateway(&behind_agw)?;

@@ -102,7 +102,7 @@ async fn exchange(proxy: SocketAddr, bytes: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// What the upstream has, once no connection is open any more.
-async fn settled(recorder: &Recorder) -> Result<Vec<Received>> {
+pub(crate) async fn settled(recorder: &Recorder) -> Result<Vec<Received>> {
     let end = Instant::now() + WITHIN;
     loop {
         let received = recorder.received();
@@ -117,7 +117,7 @@ async fn settled(recorder: &Recorder) -> Result<Vec<Received>> {
 }
 
 /// The final statuses, and whether there is something else.
-fn statuses(mut answer: &[u8]) -> (Vec<u16>, bool) {
+pub(crate) fn statuses(mut answer: &[u8]) -> (Vec<u16>, bool) {
     let mut statuses = Vec::new();
     while let Some(status) = status(answer) {
         let head =

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod authority;
 pub mod cargo;
 pub mod document;
 pub mod fake_redis;
@@ -21,11 +22,13 @@ pub mod recorder;
 pub mod redis_cluster;
 pub mod redis_sentinels;
 pub mod redis_server;
+pub mod seed;
 pub mod strict_http;
 pub mod upstream;
 
 mod background;
 
+pub use authority::{Authority, Issued};
 pub use fake_redis::FakeRedis;
 pub use fault_proxy::{FaultProxy, Mode};
 pub use gateway::Gateway;
@@ -41,4 +44,6 @@ pub use recorder::{Received, Recorder, Verdict};
 pub use redis_cluster::RedisCluster;
 pub use redis_sentinels::RedisSentinels;
 pub use redis_server::{RedisOptions, RedisServer};
+pub use seed::Seed;
+pub use strict_http::StrictRequest;
 pub use upstream::{Recorded, Script, Upstream};

@@ -1,4 +1,4 @@
-//! An HTTP/1.1 server behind the gateway: it does what a script says and remembers what it was asked.
+//! A server behind the gateway, of HTTP/1.1 or of what its TLS agrees on: it does what a script says and remembers what it was asked.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -7,16 +7,19 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::channel::Channel;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
+use tokio_rustls::TlsAcceptor;
 
 use crate::background::Background;
 
@@ -30,6 +33,8 @@ pub struct Recorded {
     pub method: Method,
     /// Path and query.
     pub path: String,
+    /// What it was asked in.
+    pub version: Version,
     /// Its headers.
     pub headers: HeaderMap,
     /// Its body.
@@ -177,11 +182,26 @@ impl Upstream {
     /// # Errors
     /// When no port or thread can be had.
     pub fn start(answer: impl Fn(&Recorded) -> Script + Send + Sync + 'static) -> Result<Self> {
+        Self::launch(None, Arc::new(answer))
+    }
+
+    /// The same behind TLS; it speaks HTTP/2 with whom it has agreed on that.
+    ///
+    /// # Errors
+    /// As for [`Upstream::start`].
+    pub fn start_tls(
+        tls: Arc<ServerConfig>,
+        answer: impl Fn(&Recorded) -> Script + Send + Sync + 'static,
+    ) -> Result<Self> {
+        Self::launch(Some(tls.into()), Arc::new(answer))
+    }
+
+    fn launch(tls: Option<TlsAcceptor>, answer: Arc<Answer>) -> Result<Self> {
         let background = Background::start("upstream")?;
         let listener = background.run(TcpListener::bind(("127.0.0.1", 0)))??;
         let address = listener.local_addr()?;
         let recorded = Arc::new(Mutex::new(Vec::new()));
-        background.spawn(run(listener, Arc::new(answer), Arc::clone(&recorded)));
+        background.spawn(run(listener, tls, answer, Arc::clone(&recorded)));
         Ok(Upstream { address, recorded, _background: background })
     }
 
@@ -204,18 +224,43 @@ impl Upstream {
     }
 }
 
-async fn run(listener: TcpListener, answer: Arc<Answer>, recorded: Arc<Mutex<Vec<Recorded>>>) {
+async fn run(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    answer: Arc<Answer>,
+    recorded: Arc<Mutex<Vec<Recorded>>>,
+) {
     // An error of accept concerns the connection that was to be taken.
     loop {
         if let Ok((stream, _)) = listener.accept().await {
-            drop(tokio::spawn(serve(stream, Arc::clone(&answer), Arc::clone(&recorded))));
+            let (tls, answer, recorded) = (tls.clone(), Arc::clone(&answer), Arc::clone(&recorded));
+            drop(tokio::spawn(take(stream, tls, answer, recorded)));
         }
     }
 }
 
-async fn serve(stream: TcpStream, answer: Arc<Answer>, recorded: Arc<Mutex<Vec<Recorded>>>) {
+async fn take(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    answer: Arc<Answer>,
+    recorded: Arc<Mutex<Vec<Recorded>>>,
+) {
     let _ = stream.set_nodelay(true);
-    let service = service_fn(|request| {
+    let Some(tls) = tls else { return serve(stream, false, answer, recorded).await };
+    // A handshake that fails is often what the test wants.
+    if let Ok(stream) = tls.accept(stream).await {
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        serve(stream, http2, answer, recorded).await;
+    }
+}
+
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    http2: bool,
+    answer: Arc<Answer>,
+    recorded: Arc<Mutex<Vec<Recorded>>>,
+) {
+    let service = service_fn(move |request| {
         let (answer, recorded) = (Arc::clone(&answer), Arc::clone(&recorded));
         async move {
             let request = record(request).await?;
@@ -229,8 +274,13 @@ async fn serve(stream: TcpStream, answer: Arc<Answer>, recorded: Arc<Mutex<Vec<R
             Ok::<_, hyper::Error>(script.respond().await)
         }
     });
+    let stream = TokioIo::new(stream);
     // A broken connection is often what the test wants.
-    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    let _ = if http2 {
+        http2::Builder::new(TokioExecutor::new()).serve_connection(stream, service).await
+    } else {
+        http1::Builder::new().serve_connection(stream, service).await
+    };
 }
 
 async fn record(request: Request<Incoming>) -> Result<Recorded, hyper::Error> {
@@ -238,5 +288,6 @@ async fn record(request: Request<Incoming>) -> Result<Recorded, hyper::Error> {
     let body = body.collect().await?;
     let trailers = body.trailers().cloned();
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-    Ok(Recorded { method: head.method, path, headers: head.headers, body: body.to_bytes(), trailers })
+    let (method, version, headers) = (head.method, head.version, head.headers);
+    Ok(Recorded { method, path, version, headers, body: body.to_bytes(), trailers })
 }

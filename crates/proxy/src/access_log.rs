@@ -24,7 +24,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) route: &'a str,
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
-    /// 0 if the client left before there was an answer.
+    /// 0 if there was no answer: the client left before, or sent a preface of HTTP/2 in mid-connection.
     pub(crate) status: u16,
     /// Why the answer is what it is.
     pub(crate) details: &'a str,

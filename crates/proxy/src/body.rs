@@ -90,6 +90,11 @@ impl Meter {
         self.clock.moved();
     }
 
+    /// Something came after the last chunk.
+    fn trailers_came(&self) {
+        self.clock.trailers_came();
+    }
+
     /// The client owes no more of it.
     fn ended(&self) {
         self.is_awaited.set(false);

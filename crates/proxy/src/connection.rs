@@ -27,7 +27,6 @@ pub(crate) use self::entrance::Entrance;
 use self::handshake::handshake;
 pub(crate) use self::silence::Watch;
 use self::stream::ClientStream;
-use crate::exchange::Tunnel;
 use crate::head::Peer;
 use crate::stop::StopWatch;
 use crate::worker::Worker;
@@ -46,8 +45,8 @@ pub(crate) struct Connection {
     pub(crate) introduction: Peer,
     /// Why the gateway closes it with all its streams, once it does.
     cut: Cell<Option<Cut>>,
-    /// What an HTTP/1.1 connection goes on with after a 101. It holds the connection, so it is always taken out.
-    tunnel: Cell<Option<Box<Tunnel>>>,
+    /// Of the stream of HTTP/2 that becomes a tunnel: hyper hands over its writer in the turn in which it sends the head.
+    upgrading: Cell<Option<Rc<Clock>>>,
 }
 
 /// What is spoken on a connection.
@@ -105,7 +104,7 @@ impl Connection {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             introduction: Peer::new(peer, &entrance.listener),
             cut: Cell::new(None),
-            tunnel: Cell::new(None),
+            upgrading: Cell::new(None),
             worker,
             entrance,
             peer,
@@ -114,9 +113,9 @@ impl Connection {
         }
     }
 
-    /// The connection goes on with this once the 101 has gone out.
-    pub(crate) fn set_tunnel(&self, tunnel: Tunnel) {
-        self.tunnel.set(Some(Box::new(tunnel)));
+    /// The stream with this clock becomes a tunnel.
+    pub(crate) fn set_upgrading(&self, clock: &Rc<Clock>) {
+        self.upgrading.set(Some(Rc::clone(clock)));
     }
 
     /// Why the gateway closed it, if it did.

@@ -25,7 +25,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use self::upgrade::{Agreed, Wish};
-pub(crate) use self::upgrade::{Tunnel, TunnelEnd};
+pub(crate) use self::upgrade::{Tunnel, TunnelEnd, Writer};
 use crate::action::Forwarding;
 use crate::body::{Meter, RequestBody, ResponseBody, ResponseSource};
 use crate::chain::Chain;
@@ -106,6 +106,7 @@ pub(crate) fn serve(
     async move {
         match course {
             Course::Answered(response) => Ok(response),
+            Course::Doubtful => Err(Reset),
             Course::Plain(exchange, request) => plain::run(exchange, request).await,
             Course::Filtered(running) => running.await,
         }
@@ -115,16 +116,24 @@ pub(crate) fn serve(
 /// How a request goes on once its head was looked at.
 enum Course {
     Answered(Response<ResponseBody>),
+    /// It may be no request at all.
+    Doubtful,
     Plain(Box<Exchange>, Box<Request<RequestBody>>),
     Filtered(Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Reset>>>>),
 }
 
-fn take(request: Request<Incoming>, connection: Rc<Connection>, clock: Rc<Clock>) -> Course {
+fn take(mut request: Request<Incoming>, connection: Rc<Connection>, clock: Rc<Clock>) -> Course {
+    if !clock.is_end_certain() {
+        return Course::Doubtful;
+    }
+    let extended = if request.method() == Method::CONNECT { upgrade::extended(&mut request) } else { None };
     let (mut parts, incoming) = request.into_parts();
     let path = parts.uri.path_and_query().cloned();
     let mut exchange = Exchange::begin(connection, clock, parts.method.clone(), path);
+    exchange.wish = extended;
     if !incoming.is_end_stream() {
-        exchange.clock.request_is_unread();
+        let chunked = parts.version <= Version::HTTP_11 && incoming.size_hint().exact().is_none();
+        exchange.clock.request_is_unread(chunked);
     }
     if parts.version == Version::HTTP_2
         && let Err(problem) =
@@ -132,8 +141,8 @@ fn take(request: Request<Incoming>, connection: Rc<Connection>, clock: Rc<Clock>
     {
         return Course::Answered(exchange.answer(problem));
     }
-    // Of hyper's extensions only the one for upgrades is ever there.
-    if !parts.extensions.is_empty() {
+    // Of hyper's extensions only the one for upgrades is ever there, also with a CONNECT of HTTP/2.
+    if !parts.extensions.is_empty() && exchange.wish.is_none() {
         exchange.wish = upgrade::wish(&parts, &incoming);
     }
     let mut arrived = match head::arrive(parts, exchange.connection.local) {
@@ -167,10 +176,22 @@ fn take(request: Request<Incoming>, connection: Rc<Connection>, clock: Rc<Clock>
 pub(crate) fn refused(connection: &Rc<Connection>, clock: Rc<Clock>, error: &hyper::Error) {
     let unknown = Method::from_bytes(b"-").unwrap_or_default();
     let mut exchange = Exchange::begin(Rc::clone(connection), clock, unknown, None);
-    exchange.status = if error.is_parse_too_large() { 431 } else { 400 };
-    exchange.details =
-        if error.is_parse_too_large() { "request_head_too_large" } else { "request_head_broken" }.into();
+    (exchange.status, exchange.details) = hypers_answer(error);
     exchange.settled = true;
+}
+
+/// What hyper has answered to a head that it could not read.
+fn hypers_answer(error: &hyper::Error) -> (u16, Cow<'static, str>) {
+    if error.is_parse_version_h2() {
+        // It leaves that answer to whoever speaks HTTP/2, which on this connection is nobody.
+        return (0, "request_head_broken".into());
+    }
+    if !error.is_parse_too_large() {
+        return (400, "request_head_broken".into());
+    }
+    // It has no other word for which of the two was too large.
+    let target = error.to_string() == "URI too long";
+    if target { (414, "request_target_too_large".into()) } else { (431, "request_head_too_large".into()) }
 }
 
 // === impl Exchange ===
@@ -251,9 +272,10 @@ impl Exchange {
         let reply = reply.into();
         self.details = reply.details;
         self.flags = reply.flags;
+        let close = reply.close || !self.clock.is_end_certain();
         let source = self.reply_source(reply.body);
         let mut response = self.respond(reply.head, source);
-        if reply.close {
+        if close {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
@@ -281,9 +303,13 @@ impl Exchange {
     }
 
     fn response_begins(&mut self, head: &mut ResponseHead) {
+        if head.status.is_success() && self.is_extended() {
+            self.refuse_upgrade(head);
+        }
         self.status = head.status.as_u16();
         let ending = self.connection.entrance.ending.stop() != Stop::Running;
-        if ending && head.status != StatusCode::SWITCHING_PROTOCOLS {
+        let last = ending || self.clock.had_trailers();
+        if last && head.status != StatusCode::SWITCHING_PROTOCOLS {
             // Tells the client that it is the last on this connection; hyper then closes it.
             head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }

@@ -93,6 +93,9 @@ pub(crate) const RETRIES_ALWAYS: usize = 3;
 /// Addresses of one name that become endpoints; the rest is left out.
 pub(crate) const ADDRESSES_PER_NAME_MAX: usize = 256;
 
+/// The log says at most so often why an endpoint cannot be reached.
+pub(crate) const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Points that an endpoint has on the ring of a consistent hash.
 pub(crate) const RING_POINTS_PER_ENDPOINT: usize = 256;
 

@@ -115,6 +115,18 @@ fn may_have_length(status: StatusCode) -> bool {
 pub(crate) const ROUTE_NOT_FOUND: Problem =
     Problem::new(StatusCode::NOT_FOUND, "route_not_found", "no route matches this host and path")
         .flagged("NR");
+/// An extended CONNECT whose protocol the route or the cluster does not have.
+pub(crate) const UPGRADE_NOT_ALLOWED: Problem = Problem::new(
+    StatusCode::NOT_IMPLEMENTED,
+    "upgrade_not_allowed",
+    "this protocol cannot be had for this host and path",
+);
+/// An extended CONNECT that was answered as if it were an ordinary request.
+pub(crate) const UPGRADE_REFUSED: Problem = Problem::new(
+    StatusCode::BAD_GATEWAY,
+    "upgrade_refused",
+    "the upstream answered without changing to the protocol",
+);
 /// A filter held the exchange until the route's timeout.
 pub(crate) const PLUGIN_PAUSE_TIMEOUT: Problem = Problem::new(
     StatusCode::GATEWAY_TIMEOUT,

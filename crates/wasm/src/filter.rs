@@ -1,14 +1,20 @@
 //! A plugin's place in the filter chain of one stream.
+//!
+//! In a shared VM the guest is never suspended, so a callback is a plain call ([`shared`]); in an exclusive one it may
+//! wait for a foreign call ([`exclusive`]).
 
-use std::rc::Rc;
+mod call;
+mod exclusive;
+mod shared;
+
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use agw_config::FailurePolicy;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use tokio::time::Instant;
 
+use self::call::Call;
 use crate::context::{Direction, StreamContext};
 use crate::exports::Callback;
 use crate::plugin::LoadedPlugin;
@@ -16,8 +22,6 @@ use crate::pool::VmLease;
 use crate::spawner::LocalFuture;
 use crate::stream::{LocalReply, Stream};
 use crate::unbroken::Unbroken;
-use crate::vm::{Entry, Trapped, Vm};
-use crate::vm_data::{ROOT_ID, Stage};
 
 /// Details of the answer that a `fail_closed` plugin's failure gives.
 const FAILED: &str = "wasm_fail_stream";
@@ -84,12 +88,12 @@ impl Filter {
     pub(crate) async fn open(lease: VmLease, stream: &Arc<Stream>) -> Filter {
         let context = StreamContext::new(stream.clone());
         if !lease.vm.plugin.exclusive() {
-            let id = lease.vm.try_enter().and_then(|entry| create_now(entry, &context));
+            let id = lease.vm.try_enter().and_then(|entry| shared::create(entry, &context));
             return Filter::of(lease, context, id);
         }
         let spawner = lease.spawner().clone();
         // Dropped half-way, it makes the filter in the background, which then ends like any other.
-        let create = create_filter(lease, context.clone());
+        let create = exclusive::open(lease, context.clone());
         Unbroken::new(Box::pin(create), &spawner, &context).await
     }
 
@@ -223,15 +227,15 @@ impl Filter {
             return self.follow_policy();
         };
         self.context.begin_callback(direction);
-        let (vm, id) = (&parts.lease.vm, parts.id);
+        let call = Call { id: parts.id, callback, argument, end_of_stream };
+        let vm = &parts.lease.vm;
         let action = if self.plugin.exclusive() {
             let vm = vm.clone();
-            let call = async move { call_guest(&vm, id, callback, argument, end_of_stream).await };
-            Unbroken::new(Box::pin(call), parts.lease.spawner(), &self.context).await
+            let calling = async move { exclusive::call(&vm, call).await };
+            Unbroken::new(Box::pin(calling), parts.lease.spawner(), &self.context).await
         } else {
             // Its guest is never suspended, so nobody else can be inside.
-            let entry = vm.try_enter();
-            entry.and_then(|entry| call_now(entry, &self.plugin, id, callback, argument, end_of_stream))
+            vm.try_enter().and_then(|entry| shared::call(entry, &self.plugin, call))
         };
         let Some(action) = action else { return self.follow_policy() };
         if self.context.stream.is_interrupted() {
@@ -272,14 +276,14 @@ impl Drop for Filter {
             return;
         }
         if !self.plugin.exclusive() {
-            if lease.vm.try_enter().is_some_and(|entry| end_now(entry, id)) {
+            if lease.vm.try_enter().is_some_and(|entry| shared::end(entry, id)) {
                 lease.pool_succeeded();
             }
             return;
         }
         let mut nobody = Context::from_waker(Waker::noop());
         let spawner = lease.spawner().clone();
-        let mut end: LocalFuture<()> = Box::pin(end_lease(lease, id));
+        let mut end: LocalFuture<()> = Box::pin(exclusive::end(lease, id));
         // Most ends need not wait, and so no task.
         if end.as_mut().poll(&mut nobody).is_pending() {
             spawner.spawn_boxed(end);
@@ -309,119 +313,4 @@ pub(crate) fn follow_policy(plugin: &LoadedPlugin, stream: &Stream) -> Verdict {
 /// Headers and pseudo headers.
 fn head_count(headers: usize, pseudo: u32) -> u32 {
     u32::try_from(headers).unwrap_or(u32::MAX - pseudo) + pseudo
-}
-
-async fn create_filter(lease: VmLease, context: Arc<StreamContext>) -> Filter {
-    let id = create_context(&lease.vm, context.clone()).await;
-    Filter::of(lease, context, id)
-}
-
-async fn create_context(vm: &Rc<Vm>, context: Arc<StreamContext>) -> Option<u32> {
-    let mut entry = vm.enter().await?;
-    let id = entry.core.data_mut().insert(context);
-    let created = entry.call("proxy_on_context_create", id, |exports| &exports.context_create, (id, ROOT_ID));
-    created.await.ok().map(|_| id)
-}
-
-/// In a shared VM.
-fn create_now(mut entry: Entry<'_>, context: &Arc<StreamContext>) -> Option<u32> {
-    let id = entry.core.data_mut().insert(context.clone());
-    let params = (id, ROOT_ID);
-    entry.call_now("proxy_on_context_create", id, |exports| &exports.context_create, params).ok().map(|_| id)
-}
-
-/// The guest's action in a shared VM; `None` if it has trapped.
-fn call_now(
-    mut entry: Entry<'_>,
-    plugin: &LoadedPlugin,
-    id: u32,
-    callback: Callback,
-    argument: u32,
-    end_of_stream: bool,
-) -> Option<u32> {
-    let started = Instant::now();
-    let phase = callback.phase();
-    let outcome = match callback {
-        Callback::RequestTrailers | Callback::ResponseTrailers => {
-            entry.call_now(phase, id, |exports| exports.trailers(callback), (id, argument))
-        }
-        _ => {
-            let params = (id, argument, u32::from(end_of_stream));
-            entry.call_now(phase, id, |exports| exports.message(callback), params)
-        }
-    };
-    if let Some(histogram) = plugin.phase(callback) {
-        histogram.observe(started.elapsed().as_secs_f64());
-    }
-    outcome.ok().map(Option::unwrap_or_default)
-}
-
-/// `proxy_on_done`, `proxy_on_log`, `proxy_on_delete` in a shared VM; false after a trap.
-fn end_now(mut entry: Entry<'_>, id: u32) -> bool {
-    let ended = (|| {
-        entry.call_now("proxy_on_done", id, |exports| &exports.done, id)?;
-        entry.core.data_mut().stage = Stage::Log;
-        entry.call_now("proxy_on_log", id, |exports| &exports.log, id)?;
-        entry.core.data_mut().stage = Stage::Running;
-        entry.call_now("proxy_on_delete", id, |exports| &exports.delete, id)
-    })();
-    entry.core.data_mut().stage = Stage::Running;
-    entry.core.data_mut().remove(id);
-    ended.is_ok()
-}
-
-/// The guest's action; `None` if the VM has failed, now or before.
-async fn call_guest(
-    vm: &Rc<Vm>,
-    id: u32,
-    callback: Callback,
-    argument: u32,
-    end_of_stream: bool,
-) -> Option<u32> {
-    let mut entry = vm.enter().await?;
-    let started = Instant::now();
-    let phase = callback.phase();
-    let outcome = match callback {
-        Callback::RequestTrailers | Callback::ResponseTrailers => {
-            entry.call(phase, id, |exports| exports.trailers(callback), (id, argument)).await
-        }
-        _ => {
-            let params = (id, argument, u32::from(end_of_stream));
-            entry.call(phase, id, |exports| exports.message(callback), params).await
-        }
-    };
-    if let Some(histogram) = vm.plugin.phase(callback) {
-        histogram.observe(started.elapsed().as_secs_f64());
-    }
-    outcome.ok().map(Option::unwrap_or_default)
-}
-
-/// Ends the context; then the VM is free for another stream.
-async fn end_lease(lease: VmLease, id: u32) {
-    let ended = match lease.vm.enter().await {
-        Some(entry) => end_context(entry, id).await,
-        None => false,
-    };
-    if ended {
-        lease.pool_succeeded();
-    }
-}
-
-/// Tells the guest and forgets the context; false after a trap.
-async fn end_context(mut entry: Entry<'_>, id: u32) -> bool {
-    let ended = tell_the_end(&mut entry, id).await;
-    entry.core.data_mut().stage = Stage::Running;
-    entry.core.data_mut().remove(id);
-    ended.is_ok()
-}
-
-/// `proxy_on_done`, `proxy_on_log`, `proxy_on_delete`.
-async fn tell_the_end(entry: &mut Entry<'_>, id: u32) -> Result<(), Trapped> {
-    // A stream cannot ask for more time; only a root context can.
-    entry.call("proxy_on_done", id, |exports| &exports.done, id).await?;
-    entry.core.data_mut().stage = Stage::Log;
-    entry.call("proxy_on_log", id, |exports| &exports.log, id).await?;
-    entry.core.data_mut().stage = Stage::Running;
-    entry.call("proxy_on_delete", id, |exports| &exports.delete, id).await?;
-    Ok(())
 }

@@ -1,8 +1,6 @@
 //! The plugin's configuration: JSON in, a checked [`Config`] out.
 
-use std::fmt;
-
-use agw_sdk::json::{self, Json};
+use agw_sdk::json::{Fields, Mistake};
 
 /// What the operator wants.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,89 +28,37 @@ pub(crate) enum OnError {
     Closed,
 }
 
-/// What is wrong with the configuration, and where.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Problem {
-    field: String,
-    what: String,
-}
-
 impl Config {
     /// Reads the configuration; an empty one is all defaults.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Config, Problem> {
-        let bytes = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes };
-        let json = json::parse(bytes).map_err(|error| problem("", format!("not JSON: {error}")))?;
-        let Json::Object(fields) = json else {
-            return Err(problem("", "write an object, such as {\"header\": \"x-api-key\"}"));
-        };
-        let mut fields = Fields(fields);
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Config, Mistake> {
+        let mut fields = Fields::parse(bytes, "{\"header\": \"x-api-key\"}")?;
         let config = Config {
-            header: fields.header("header", "x-api-key")?,
-            resource: fields.text("resource", "users")?,
-            statement: fields.text("statement", "find_api_key")?,
-            user_header: fields.header("user_header", "x-user-id")?,
-            tier_header: fields.header("tier_header", "x-user-tier")?,
-            on_error: match fields.text("on_error", "closed")?.as_str() {
-                "open" => OnError::Open,
-                "closed" => OnError::Closed,
-                _ => return Err(problem("on_error", "write open or closed")),
-            },
+            header: fields.header_or("header", "x-api-key")?,
+            resource: fields.text_or("resource", "users")?,
+            statement: fields.text_or("statement", "find_api_key")?,
+            user_header: fields.header_or("user_header", "x-user-id")?,
+            tier_header: fields.header_or("tier_header", "x-user-tier")?,
+            on_error: fields.choice_or("on_error", &OnError::WORDS, OnError::Closed)?,
         };
-        match fields.0.first() {
-            Some((unknown, _)) => Err(problem(unknown, "there is no such field")),
-            None => config.with_headers_apart(),
-        }
+        config.with_headers_apart(&fields)?;
+        fields.finish()?;
+        Ok(config)
     }
 
     /// One header cannot say two things.
-    fn with_headers_apart(self) -> Result<Config, Problem> {
+    fn with_headers_apart(&self, fields: &Fields) -> Result<(), Mistake> {
         if self.user_header == self.header {
-            return Err(problem("user_header", "this is the header with the key"));
+            return Err(fields.mistake("user_header", "this is the header with the key"));
         }
         if self.tier_header == self.header || self.tier_header == self.user_header {
-            return Err(problem("tier_header", "this header says something else already"));
+            return Err(fields.mistake("tier_header", "this header says something else already"));
         }
-        Ok(self)
+        Ok(())
     }
 }
 
-/// The fields that nobody has asked for yet.
-struct Fields(Vec<(String, Json)>);
-
-impl Fields {
-    fn text(&mut self, name: &str, default: &str) -> Result<String, Problem> {
-        let Some(at) = self.0.iter().position(|(found, _)| found == name) else { return Ok(default.into()) };
-        match self.0.remove(at).1 {
-            Json::String(text) if !text.is_empty() => Ok(text),
-            _ => Err(problem(name, "write a text that is not empty")),
-        }
-    }
-
-    /// The characters of a header's name (RFC 9110, 5.6.2), in lower case.
-    fn header(&mut self, name: &str, default: &str) -> Result<String, Problem> {
-        let header = self.text(name, default)?;
-        let belongs = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        if header.bytes().all(belongs) {
-            Ok(header.to_ascii_lowercase())
-        } else {
-            Err(problem(name, "this is not a name that a header can have"))
-        }
-    }
-}
-
-fn problem(field: &str, what: impl Into<String>) -> Problem {
-    Problem { field: field.into(), what: what.into() }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("configuration: ")?;
-        if !self.field.is_empty() {
-            f.write_str(&self.field)?;
-            f.write_str(": ")?;
-        }
-        f.write_str(&self.what)
-    }
+impl OnError {
+    const WORDS: [(&str, OnError); 2] = [("open", OnError::Open), ("closed", OnError::Closed)];
 }
 
 #[cfg(test)]

@@ -1,8 +1,6 @@
 //! The plugin's configuration: JSON in, a checked [`Config`] out.
 
-use std::fmt;
-
-use agw_sdk::json::{self, Json};
+use agw_sdk::json::{Field, Fields, Mistake};
 
 /// What the operator wants.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,105 +37,36 @@ pub(crate) enum OnError {
     Closed,
 }
 
-/// What is wrong with the configuration, and where.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Problem {
-    field: String,
-    what: String,
-}
-
 /// A year.
-const TTL_MAX: u32 = 366 * 86_400;
+const TTL_MAX: u64 = 366 * 86_400;
 
 impl Config {
     /// Reads the configuration; an empty one is all defaults.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Config, Problem> {
-        let bytes = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes };
-        let json = json::parse(bytes).map_err(|error| problem("", format!("not JSON: {error}")))?;
-        let Json::Object(fields) = json else {
-            return Err(problem("", "write an object, such as {\"ttl\": 1800}"));
-        };
-        let mut fields = Fields(fields);
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Config, Mistake> {
+        let mut fields = Fields::parse(bytes, "{\"ttl\": 1800}")?;
         let config = Config {
             source: source(&mut fields)?,
-            ttl: ttl(fields.take("ttl"))?,
-            resource: text_or("resource", fields.take("resource"), "sessions")?,
-            user_header: header("user_header", fields.take("user_header"), "x-session-user")?,
-            start_header: header("start_header", fields.take("start_header"), "x-session-start")?,
-            on_error: match text_or("on_error", fields.take("on_error"), "closed")?.as_str() {
-                "open" => OnError::Open,
-                "closed" => OnError::Closed,
-                _ => return Err(problem("on_error", "write open or closed")),
-            },
+            // The bound fits.
+            ttl: fields.whole_or("ttl", 1..=TTL_MAX, 1800)? as u32,
+            resource: fields.text_or("resource", "sessions")?,
+            user_header: fields.header_or("user_header", "x-session-user")?,
+            start_header: fields.header_or("start_header", "x-session-start")?,
+            on_error: fields.choice_or("on_error", &OnError::WORDS, OnError::Closed)?,
         };
-        match fields.0.first() {
-            Some((unknown, _)) => Err(problem(unknown, "there is no such field")),
-            None => Ok(config),
-        }
+        fields.finish()?;
+        Ok(config)
     }
 }
 
-/// The fields that nobody has asked for yet.
-struct Fields(Vec<(String, Json)>);
-
-impl Fields {
-    fn take(&mut self, name: &str) -> Option<Json> {
-        let at = self.0.iter().position(|(found, _)| found == name)?;
-        Some(self.0.remove(at).1)
-    }
+impl OnError {
+    const WORDS: [(&str, OnError); 2] = [("open", OnError::Open), ("closed", OnError::Closed)];
 }
 
-fn source(fields: &mut Fields) -> Result<Source, Problem> {
-    match (fields.take("cookie"), fields.take("header")) {
-        (Some(_), Some(_)) => Err(problem("header", "write a cookie or a header, not both")),
-        (None, Some(value)) => header("header", Some(value), "").map(Source::Header),
-        (cookie, None) => {
-            let name = text_or("cookie", cookie, "sid")?;
-            if is_token(&name) { Ok(Source::Cookie(name)) } else { Err(problem("cookie", NAME)) }
-        }
-    }
-}
-
-fn ttl(value: Option<Json>) -> Result<u32, Problem> {
-    let Some(value) = value else { return Ok(1800) };
-    let seconds = value.whole().and_then(|seconds| u32::try_from(seconds).ok());
-    seconds
-        .filter(|seconds| (1..=TTL_MAX).contains(seconds))
-        .ok_or_else(|| problem("ttl", "write a whole number of seconds, from 1 to a year"))
-}
-
-fn text_or(field: &str, value: Option<Json>, default: &str) -> Result<String, Problem> {
-    match value {
-        None => Ok(default.into()),
-        Some(Json::String(text)) if !text.is_empty() => Ok(text),
-        Some(_) => Err(problem(field, "write a text that is not empty")),
-    }
-}
-
-fn header(field: &str, value: Option<Json>, default: &str) -> Result<String, Problem> {
-    let name = text_or(field, value, default)?;
-    if is_token(&name) { Ok(name.to_ascii_lowercase()) } else { Err(problem(field, NAME)) }
-}
-
-const NAME: &str = "this is not a name that a header or cookie can have";
-
-/// The characters of a header's or cookie's name (RFC 9110, 5.6.2).
-fn is_token(name: &str) -> bool {
-    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
-}
-
-fn problem(field: &str, what: impl Into<String>) -> Problem {
-    Problem { field: field.into(), what: what.into() }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("configuration: ")?;
-        if !self.field.is_empty() {
-            f.write_str(&self.field)?;
-            f.write_str(": ")?;
-        }
-        f.write_str(&self.what)
+fn source(fields: &mut Fields) -> Result<Source, Mistake> {
+    match (fields.optional("cookie"), fields.optional("header")) {
+        (Some(_), Some(header)) => Err(header.mistake("write a cookie or a header, not both")),
+        (None, Some(header)) => header.header().map(Source::Header),
+        (cookie, None) => cookie.map_or_else(|| Ok("sid".into()), Field::token).map(Source::Cookie),
     }
 }
 

@@ -1,13 +1,11 @@
-//! Certificates of one authority, and a folder that changes as a secret of Kubernetes does, and as careful tools do it.
+//! A folder of certificates that changes as a secret of Kubernetes does, and as careful tools do it.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use agw_tests::Issued;
 use anyhow::Result;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 
 /// The name that all certificates are for.
@@ -19,47 +17,10 @@ pub(super) const KEY: &str = "tls.key";
 /// The link through which both are reached.
 const CURRENT: &str = "..data";
 
-/// Signs what clients trust.
-pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-/// A certificate and its key.
-pub(super) struct Issued {
-    pub(super) der: CertificateDer<'static>,
-    certificate: String,
-    key: String,
-}
-
 /// The folder: `tls.crt` and `tls.key` are links into `..data`, and that is a link to a folder of one version.
 pub(super) struct Secret {
     folder: TempDir,
     versions: usize,
-}
-
-// === impl Authority ===
-
-impl Authority {
-    pub(super) fn new() -> Result<Self> {
-        let mut params = CertificateParams::new(Vec::new())?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Ok(Authority(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?))
-    }
-
-    pub(super) fn issue(&self) -> Result<Issued> {
-        let key = KeyPair::generate()?;
-        let certificate = CertificateParams::new([NAME.to_owned()])?.signed_by(&key, &self.0)?;
-        Ok(Issued {
-            der: certificate.der().clone(),
-            certificate: certificate.pem(),
-            key: key.serialize_pem(),
-        })
-    }
-
-    /// What a client trusts that trusts this authority alone.
-    pub(super) fn roots(&self) -> Result<RootCertStore> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.0.der().clone())?;
-        Ok(roots)
-    }
 }
 
 // === impl Secret ===

@@ -39,7 +39,8 @@ pub(super) const FIELDS: &[Field] = &[
     Field::new(
         "upgrades",
         Kind::List(&Kind::Text, 1, forward::UPGRADES_MAX),
-        "Protocols that clients may upgrade to, such as `websocket`; others are served without upgrade",
+        "Protocols that clients may upgrade to, such as `websocket`, by `Upgrade` or by the extended CONNECT of HTTP/2; \
+         others are served without upgrade, or refused ([http.md](http.md#upgrades))",
     ),
     Field::new(
         "plugins",

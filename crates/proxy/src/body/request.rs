@@ -126,6 +126,9 @@ fn poll_plain(
     match polled {
         Poll::Ready(Some(Ok(frame))) => {
             meter.came();
+            if frame.is_trailers() {
+                meter.trailers_came();
+            }
             if incoming.is_end_stream() {
                 meter.ended();
             }

@@ -15,6 +15,7 @@ use agw_config::Listener;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::silence::{Silence, Watch};
+use crate::exchange::{Tunnel, Writer};
 use crate::limits::FAR_FUTURE;
 
 /// See the module.
@@ -23,11 +24,28 @@ pub(crate) struct Clock {
     silence: Silence,
     /// Of the request there is more than its exchange has read.
     unread: Cell<bool>,
+    end: Cell<End>,
     phase: Cell<Phase>,
     /// Why the gateway ends what the clock belongs to, once it does.
     cut: Cell<Option<Cut>>,
     /// Whether the last exchange came to a response, or to a reset of the gateway's own.
     answered: Cell<bool>,
+    /// What the connection or stream goes on with once the head that agrees to it has gone out. It holds the clock, so
+    /// it is always taken out.
+    tunnel: Cell<Option<Box<Tunnel>>>,
+}
+
+/// Whether it is certain where the last request of an HTTP/1.1 connection has ended.
+///
+/// hyper looks for CR LF CR LF after the last chunk, and for LF LF within what it found: with a bare LF in there, the
+/// trailers that it hands out end before the bytes do that it took for them, and what is lost may have been a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Certain,
+    /// Its chunks have not been read to their end.
+    Ahead,
+    /// Something came after its last chunk.
+    Trailers,
 }
 
 /// What is being waited for.
@@ -70,9 +88,11 @@ impl Clock {
             timer: Timer::new(after(now, listener.idle_timeout)),
             silence: Silence::new(now),
             unread: Cell::new(false),
+            end: Cell::new(End::Certain),
             phase: Cell::new(Phase::Idle { since: now }),
             cut: Cell::new(None),
             answered: Cell::new(false),
+            tunnel: Cell::new(None),
         }
     }
 
@@ -86,15 +106,53 @@ impl Clock {
         self.cut.set(Some(cut));
     }
 
+    /// What the clock belongs to goes on with this.
+    pub(crate) fn set_tunnel(&self, tunnel: Tunnel) {
+        self.tunnel.set(Some(Box::new(tunnel)));
+    }
+
+    /// The tunnel is to drive this as well.
+    pub(super) fn set_writer(&self, writer: Writer) {
+        if let Some(mut tunnel) = self.tunnel.take() {
+            tunnel.writer = Some(writer);
+            self.tunnel.set(Some(tunnel));
+        }
+    }
+
+    /// What it goes on with, if it does.
+    pub(super) fn take_tunnel(&self) -> Option<Box<Tunnel>> {
+        self.tunnel.take()
+    }
+
     /// A request's head has arrived: from now on its exchange watches the time.
     pub(crate) fn exchange_begins(&self) {
         self.phase.set(Phase::Exchange);
         self.unread.set(false);
+        self.end.set(End::Certain);
     }
 
     /// The request has a body. As long as it has not been read to its end, the connection cannot be just closed.
-    pub(crate) fn request_is_unread(&self) {
+    /// `chunked` is whether only its chunks will tell where that is.
+    pub(crate) fn request_is_unread(&self, chunked: bool) {
         self.unread.set(true);
+        self.end.set(if chunked { End::Ahead } else { End::Certain });
+    }
+
+    /// Trailers have come with the request's body.
+    pub(crate) fn trailers_came(&self) {
+        if self.end.get() == End::Ahead {
+            self.end.set(End::Trailers);
+        }
+    }
+
+    /// Whether what comes next on the connection may be taken for a request.
+    pub(crate) fn is_end_certain(&self) -> bool {
+        self.end.get() == End::Certain
+    }
+
+    /// Whether the last request had trailers, so that none can follow it.
+    pub(crate) fn had_trailers(&self) -> bool {
+        self.end.get() == End::Trailers
     }
 
     /// Whether the client may still be sending the body of the last request.
@@ -110,6 +168,9 @@ impl Clock {
     /// The request's body has been read.
     pub(crate) fn body_ended(&self, watch: Watch) {
         self.unread.set(false);
+        if self.end.get() == End::Ahead {
+            self.end.set(End::Certain);
+        }
         self.silence.end_watch(watch);
     }
 

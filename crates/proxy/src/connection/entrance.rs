@@ -69,7 +69,8 @@ impl Entrance {
             .max_pending_accept_reset_streams(limits.resets_max)
             .max_local_error_reset_streams(limits.resets_max)
             .keep_alive_interval(limits.keepalive)
-            .keep_alive_timeout(limits.keepalive);
+            .keep_alive_timeout(limits.keepalive)
+            .enable_connect_protocol();
         http2
     }
 }

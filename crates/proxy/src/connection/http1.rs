@@ -52,7 +52,7 @@ pub(super) async fn drive(
         clock.poll_deadline(cx, &entrance.listener).map(Err)
     })
     .await;
-    let upgraded = connection.tunnel.take();
+    let upgraded = clock.take_tunnel();
     match ended {
         Ok(Ok(())) => {
             let parts = http.into_parts();
@@ -68,6 +68,9 @@ pub(super) async fn drive(
             tracing::debug!(source = %connection.peer, error = &error as &dyn std::error::Error, "connection ended");
             if error.is_parse() {
                 refused(connection, Rc::clone(&clock), &error);
+            }
+            // An answer that is on its way is not to be reset.
+            if error.is_parse() || !clock.is_end_certain() {
                 let client = http.into_parts().io.inner.into_inner();
                 Box::pin(linger(&clock, stop, client)).await;
             }

@@ -20,6 +20,7 @@ use super::Connection;
 use super::clock::{Clock, Cut};
 use super::flood::{FloodMeter, FrameScanner};
 use super::stream::ClientStream;
+use super::tunnel;
 use crate::exchange::serve;
 use crate::limits::CLOSE_GRACE;
 use crate::stop::{Stop, StopWatch};
@@ -155,7 +156,7 @@ impl Drop for OpenStream {
     }
 }
 
-/// Spawns streams.
+/// Spawns streams; what writes a tunnel goes to its stream.
 #[derive(Clone)]
 pub(crate) struct StreamExecutor(Rc<Streams>);
 
@@ -164,16 +165,21 @@ where
     F: Future<Output = ()> + 'static,
 {
     fn execute(&self, stream: F) {
-        let clock = self.0.next.borrow_mut().take();
+        let Some(clock) = self.0.next.borrow_mut().take() else {
+            if let Some(clock) = self.0.connection.upgrading.take() {
+                clock.set_writer(Box::pin(stream));
+            }
+            return;
+        };
         let open = OpenStream::new(&self.0);
         self.0.connection.worker.spawn(run(stream, clock, open));
     }
 }
 
-/// Drives one stream to its end, or resets it when its response should have been out.
-async fn run(stream: impl Future<Output = ()>, clock: Option<Rc<Clock>>, open: OpenStream) {
+/// Drives one stream to its end, or resets it when its response should have been out. One that became a tunnel ends
+/// with it.
+async fn run(stream: impl Future<Output = ()>, clock: Rc<Clock>, open: OpenStream) {
     let streams = &open.0;
-    let Some(clock) = clock else { return stream.await };
     {
         let mut stream = pin!(stream);
         poll_fn(|cx| match stream.as_mut().poll(cx) {
@@ -181,6 +187,9 @@ async fn run(stream: impl Future<Output = ()>, clock: Option<Rc<Clock>>, open: O
             Poll::Pending => clock.poll_sent(cx).map(|cut| clock.set_cut(cut)),
         })
         .await;
+    }
+    if let Some(tunnel) = clock.take_tunnel() {
+        return Box::pin(tunnel::drive_stream(*tunnel, &clock, &streams.connection)).await;
     }
     if !clock.is_answered() && streams.connection.cut.get().is_none() {
         streams.meter.stream_was_reset();

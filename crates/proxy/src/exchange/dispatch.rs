@@ -28,15 +28,15 @@ impl Exchange {
         };
         let hash = if forwarding.has_key() { self.hash(forwarding, &request) } else { None };
         forwarding.rewrite(&mut request)?;
+        if self.wish.is_some() {
+            self.pass_wish(forwarding, &target.upstream, &mut request)?;
+        }
         if target.upstream.is_echo() {
             let echoed = self.clock.before(self.deadline, Box::pin(echo(request))).await;
             return match echoed.ok_or_else(|| self.late(reply::ROUTE_TIMEOUT))? {
                 Ok((head, body)) => Ok((head, ResponseSource::Whole(body))),
                 Err(error) => Err(body_halt(error.fault())),
             };
-        }
-        if self.wish.is_some() {
-            self.pass_wish(forwarding, &target.upstream, &mut request);
         }
         let before = Instant::now();
         let plan = SendPlan {
@@ -64,6 +64,9 @@ impl Exchange {
         // The gateway asked for no upgrade, so 101 is no answer to its request.
         if parts.status.is_informational() {
             return Err(reply::UPSTREAM_PROTOCOL_ERROR.into());
+        }
+        if parts.status.is_success() && self.is_extended() {
+            return Err(reply::UPGRADE_REFUSED.into());
         }
         let mut head = ResponseHead { status: parts.status, headers: parts.headers };
         head::strip_response(&mut head.headers).map_err(|_| reply::UPSTREAM_PROTOCOL_ERROR)?;

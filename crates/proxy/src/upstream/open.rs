@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::circuit::{Limit, OpenConnection};
 use super::connect::{ConnectError, connect};
 use super::pool::{Endpoint, Lease, Link, Waiting};
+use super::state::EndpointState;
 use super::{SendError, SendPlan, Upstream};
 use crate::limits::CONNECT_ENDPOINTS_MAX;
 
@@ -47,8 +48,7 @@ impl Upstream {
                 Err(OpenError::Connect(error)) => error,
             };
             self.stats.connect_failures.inc();
-            tracing::debug!(cluster.name = %self.state.cluster.name, endpoint = %endpoint.state.name,
-                error = &last as &dyn std::error::Error, "endpoint cannot be reached");
+            self.complain(&endpoint.state, &last);
             self.connect_failed(&endpoint.state);
             tried.push(endpoint.state.address);
             let failed = tried.get(before..).unwrap_or_default();
@@ -79,6 +79,15 @@ impl Upstream {
                 plan.tries.begin();
                 Err(self.unreachable(ConnectError::NoEndpoint))
             }
+        }
+    }
+
+    /// Says why there is no connection, at a pace that a dead endpoint under load does not set.
+    fn complain(&self, endpoint: &EndpointState, error: &ConnectError) {
+        // Whoever made the connection that this request waited for has its cause.
+        if !matches!(error, ConnectError::Joined) && endpoint.may_complain(Instant::now()) {
+            tracing::warn!(cluster.name = %self.state.cluster.name, endpoint = %endpoint.name,
+                error = error as &dyn std::error::Error, "endpoint cannot be reached");
         }
     }
 

@@ -14,11 +14,12 @@ use agw_config::{Balance, Cluster, ClusterTarget, OutlierPolicy};
 use parking_lot::Mutex;
 use rustls_pki_types::ServerName;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::circuit::Circuit;
 use super::ring::Ring;
 use super::tls::{ClientTls, TlsError};
-use crate::limits::ADDRESSES_PER_NAME_MAX;
+use crate::limits::{ADDRESSES_PER_NAME_MAX, COMPLAINT_INTERVAL};
 
 /// A cluster, shared by all workers.
 pub(crate) struct ClusterState {
@@ -57,6 +58,8 @@ pub(super) struct EndpointState {
     out: AtomicU8,
     /// Failures in a row below, ejections in a row above 32 bits.
     record: AtomicU64,
+    /// When the log last said why there was no connection to it.
+    complained: Mutex<Option<Instant>>,
 }
 
 /// Its probes fail.
@@ -231,7 +234,18 @@ impl EndpointState {
             active: AtomicUsize::new(0),
             out: AtomicU8::new(0),
             record: AtomicU64::new(0),
+            complained: Mutex::new(None),
         }
+    }
+
+    /// Whether it is time for the log to say again that it cannot be reached; asked only when it cannot.
+    pub(super) fn may_complain(&self, now: Instant) -> bool {
+        let mut complained = self.complained.lock();
+        let due = complained.is_none_or(|last| now.duration_since(last) >= COMPLAINT_INTERVAL);
+        if due {
+            *complained = Some(now);
+        }
+        due
     }
 
     /// Whether requests should go there.

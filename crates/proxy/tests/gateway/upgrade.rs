@@ -1,5 +1,7 @@
 //! Requests that go on in another protocol.
 
+mod http2;
+
 use std::time::Duration;
 
 use agw_config::RouteAction;

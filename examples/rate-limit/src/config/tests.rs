@@ -10,7 +10,8 @@ fn problem(json: &str) -> String {
 #[test]
 fn each_mistake_is_named_with_its_field() {
     let cases = [
-        ("", "configuration: not JSON"),
+        ("", "configuration: limit: it is missing"),
+        ("{", "configuration: not JSON"),
         ("[]", "configuration: write an object"),
         (r#"{"window": 10}"#, "configuration: limit: it is missing"),
         (r#"{"limit": 5}"#, "configuration: window: it is missing"),
@@ -28,7 +29,7 @@ fn each_mistake_is_named_with_its_field() {
         (r#"{"limit": 5, "window": 10, "key": [{}]}"#, "configuration: key[0]: write one of"),
         (
             r#"{"limit": 5, "window": 10, "key": [{"path": true}, {"ip": true}]}"#,
-            "configuration: key[1].ip: there is no such source",
+            "configuration: key[1].ip: there is no such field",
         ),
         (
             r#"{"limit": 5, "window": 10, "key": [{"header": "x y"}]}"#,

@@ -149,7 +149,9 @@ impl Exchange {
         let upper = if reply.failure { 0 } else { upper };
         stream.state().response = Some(reply.head);
         let source = self.reply_source(reply.body);
-        Answer { source, upper, details: reply.details, flags: reply.flags, close: reply.close }
+        // Nobody will read the rest of the body, so nobody will know where the next request begins.
+        let close = reply.close || !self.clock.is_end_certain();
+        Answer { source, upper, details: reply.details, flags: reply.flags, close }
     }
 
     /// Takes what a filter answered, so that it counts once.
