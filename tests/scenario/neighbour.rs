@@ -67,16 +67,15 @@ pub(crate) fn run(verdict: &mut Verdict, extent: Extent) -> Result<()> {
     println!("     flood: {load}\n              quiet {}", flooded[0]);
     judge(verdict, &gateway, &[&alone, &apart, &beside, &flooded])?;
 
-    let median = |reports: &[LoadReport]| median_p99(reports);
-    let (alone, apart, beside) = (median(&alone), median(&apart), median(&beside));
-    let promise = "the quiet plugin's p99 beside the greedy one, within 1.2 times of alone";
-    let figure = format!(
-        "{:.2} ({:.2} beside one on another resource; alone {:.2} ms)",
-        beside / alone,
-        apart / alone,
-        alone * 1e3
-    );
-    verdict.timed(promise, beside / alone <= 1.2, figure);
+    let (alone, apart, beside) = (median_p99(&alone), median_p99(&apart), median_p99(&beside));
+    println!("     the quiet plugin's p99, median: alone {:.1} ms", alone * 1e3);
+    let promises = [
+        ("the quiet plugin's p99 beside the greedy one, within 1.2 times of alone", alone),
+        ("and of that beside the same load on another resource, which the machine makes of it", apart),
+    ];
+    for (promise, reference) in promises {
+        verdict.timed(promise, beside / reference <= 1.2, format!("{:.2}", beside / reference));
+    }
     Ok(())
 }
 
