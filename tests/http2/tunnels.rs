@@ -166,70 +166,34 @@ async fn an_upstream_that_takes_nothing_holds_up_the_client() -> Result<()> {
     Ok(())
 }
 
+/// Heads that look like an extended CONNECT.
+fn malformed() -> Vec<Vec<u8>> {
+    let host = (":authority", "a");
+    let usual =
+        [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":path", "/"), host];
+    let with = |name: &str, value: &'static str| {
+        let changed = usual.map(|field| if field.0 == name { (field.0, value) } else { field });
+        fields(&changed)
+    };
+    let and = |field| fields(&[&usual[..], &[field]].concat());
+    vec![
+        with(":method", "GET"),
+        with(":authority", "a b"),
+        with(":path", "/../x"),
+        with(":protocol", "web\r\nsocket"),
+        with(":protocol", ""),
+        and((":protocol", "x")),
+        and(("content-length", "5")),
+        fields(&[usual[0], usual[1], host]),
+        fields(&[usual[0], usual[1], usual[2], host]),
+    ]
+}
+
 #[tokio::test]
 async fn extended_connects_that_are_none_harm_nobody() -> Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let gateway = gateway(listener.local_addr()?)?;
-    for block in [
-        fields(&[
-            (":method", "GET"),
-            (":protocol", "websocket"),
-            (":scheme", "http"),
-            (":path", "/"),
-            (":authority", "a"),
-        ]),
-        fields(&[(":method", "CONNECT"), (":protocol", "websocket"), (":authority", "a")]),
-        fields(&[
-            (":method", "CONNECT"),
-            (":protocol", "websocket"),
-            (":scheme", "http"),
-            (":authority", "a"),
-        ]),
-        fields(&[
-            (":method", "CONNECT"),
-            (":protocol", "websocket"),
-            (":scheme", "http"),
-            (":path", "/"),
-            (":authority", "a b"),
-        ]),
-        fields(&[
-            (":method", "CONNECT"),
-            (":protocol", "websocket"),
-            (":scheme", "http"),
-            (":path", "/../x"),
-            (":authority", "a"),
-        ]),
-        fields(&[
-            (":method", "CONNECT"),
-            (":protocol", "web\r\nsocket"),
-            (":scheme", "http"),
-            (":path", "/"),
-            (":authority", "a"),
-        ]),
-        fields(&[
-            (":method", "CONNECT"),
-            (":protocol", ""),
-            (":scheme", "http"),
-            (":path", "/"),
-            (":authority", "a"),
-        ]),
-        fields(&[
-            (":method", "CONNECT"),
-            (":protocol", "websocket"),
-            (":protocol", "x"),
-            (":scheme", "http"),
-            (":path", "/"),
-            (":authority", "a"),
-        ]),
-        fields(&[
-            (":method", "CONNECT"),
-            (":protocol", "websocket"),
-            (":scheme", "http"),
-            (":path", "/"),
-            (":authority", "a"),
-            ("content-length", "5"),
-        ]),
-    ] {
+    for block in malformed() {
         let mut client = H2Client::handshake(gateway.address()?, &[]).await?;
         client.send(&headers(1, flag::END_HEADERS, &block)).await?;
         let shown = block.escape_ascii();
