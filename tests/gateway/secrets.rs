@@ -195,78 +195,19 @@ fn plant(folder: &TempDir) -> Result<Vec<String>> {
 }
 
 fn document(redis: &RedisServer, postgres: &Postgres) -> Result<String> {
-    let (probe, bad) = (guest("sql-probe")?, guest("misbehave")?);
-    let (probe, bad) = (probe.display(), bad.display());
+    let (probe, bad) = (guest("sql-probe")?.display().to_string(), guest("misbehave")?);
     let nobody = free_port()?;
-    let (mut routes, mut plugins, mut resources, mut clusters) = Default::default();
-    let certificates: Vec<_> = LISTENER_KEYS
-        .map(|n| format!("{{ certificate: {{ file: {n}.pem }}, key: {{ file: {n}.key }} }}"))
-        .collect();
-    let say = |text: &mut String, line: String| text.push_str(&(line + "\n"));
-    for n in 0..64 {
-        let cluster = if CLUSTER_KEYS.contains(&n) { format!("c{n}") } else { "echo".to_owned() };
-        let chain = if n < LISTENER_KEYS.start { format!(", plugins: [p{n}]") } else { String::new() };
-        say(
-            &mut routes,
-            format!("- {{ name: r{n}, match: {{ prefix: /{n}/ }}, cluster: {cluster}{chain} }}"),
-        );
-        if CLUSTER_KEYS.contains(&n) {
-            say(
-                &mut clusters,
-                format!(
-                    "- {{ name: c{n}, endpoints: [\"127.0.0.1:{nobody}\"], tls: {{ ca: {{ file: {n}.pem }}, client_certificate: {{ file: {n}.pem }}, client_key: {{ file: {n}.key }} }} }}"
-                ),
-            );
-        }
-        if n >= LISTENER_KEYS.start {
-            continue;
-        }
-        let sql = POSTGRES.contains(&n) || MYSQL.contains(&n);
-        if sql {
-            say(
-                &mut plugins,
-                format!(
-                    "- {{ name: p{n}, module: {{ file: \"{probe}\" }}, configuration: d{n}, limits: {{ cpu_time: 10s }} }}"
-                ),
-            );
-        } else {
-            say(
-                &mut plugins,
-                format!(
-                    "- {{ name: p{n}, module: {{ builtin: rate-limit }}, vm: {{ mode: shared }}, configuration: {{ limit: 100000, window: 60, resource: d{n}, on_error: closed }} }}"
-                ),
-            );
-        }
-        let (kind, url, more) = if REDIS.contains(&n) {
-            ("redis", redis.url(), format!("password: {{ file: {n}.secret }}"))
-        } else if POSTGRES.contains(&n) {
-            let url = format!("postgres://127.0.0.1:{}/postgres", postgres.port());
-            ("postgres", url, format!("password: {{ file: {n}.secret }}"))
-        } else if MYSQL.contains(&n) {
-            ("mysql", format!("mysql://127.0.0.1:{nobody}/app"), format!("password: {{ file: {n}.secret }}"))
-        } else {
-            let tls = format!(
-                "tls: {{ ca: {{ file: {n}.pem }}, client_certificate: {{ file: {n}.pem }}, client_key: {{ file: {n}.key }} }}"
-            );
-            ("redis", format!("rediss://127.0.0.1:{nobody}"), tls)
-        };
-        let grants = if sql {
-            let text = if kind == "postgres" { "SELECT $1::bigint" } else { "SELECT CAST(? AS SIGNED)" };
-            format!(
-                "statements: {{ echo: \"{text}\" }}\n  grants: [{{ plugin: p{n}, statements: [echo] }}, {{ plugin: guest, statements: [echo] }}]"
-            )
-        } else {
-            format!(
-                "grants: [{{ plugin: p{n}, commands: [set, incr, pttl], key_prefix: \"k:\" }}, {{ plugin: guest, commands: [get], key_prefix: \"k:\" }}]"
-            )
-        };
-        say(
-            &mut resources,
-            format!(
-                "- name: d{n}\n  type: {kind}\n  url: {url}\n  username: u{n}\n  {more}\n  limits: {{ call_timeout: 5s }}\n  {grants}"
-            ),
-        );
-    }
+    let each = |numbers: std::ops::Range<usize>, line: &dyn Fn(usize) -> String| -> String {
+        numbers.map(|number| line(number) + "\n").collect()
+    };
+    let certificate = |n: usize| format!("{{ certificate: {{ file: {n}.pem }}, key: {{ file: {n}.key }} }}");
+    let certificates: Vec<_> = LISTENER_KEYS.map(certificate).collect();
+    let routes = each(0..64, &route);
+    let clusters = each(CLUSTER_KEYS, &|n| {
+        format!("- {{ name: c{n}, endpoints: [\"127.0.0.1:{nobody}\"], tls: {{ {} }} }}", with_key(n))
+    });
+    let plugins = each(0..LISTENER_KEYS.start, &|n| plugin(n, &probe));
+    let resources = each(0..LISTENER_KEYS.start, &|n| resource(n, redis, postgres, nobody));
     Ok(format!(
         "version: 1
 listeners:
@@ -277,9 +218,66 @@ routes:
 clusters:
 {clusters}- {{ name: echo, builtin: echo }}
 plugins:
-{plugins}- {{ name: guest, module: {{ file: \"{bad}\" }}, configuration: \"{CONTROL}\", limits: {{ cpu_time: 10s }} }}
+{plugins}- {{ name: guest, module: {{ file: \"{}\" }}, configuration: \"{CONTROL}\", limits: {{ cpu_time: 10s }} }}
 resources:
 {resources}",
-        certificates.join(", ")
+        certificates.join(", "),
+        bad.display()
     ))
+}
+
+fn is_sql(n: usize) -> bool {
+    POSTGRES.contains(&n) || MYSQL.contains(&n)
+}
+
+fn with_key(n: usize) -> String {
+    format!(
+        "ca: {{ file: {n}.pem }}, client_certificate: {{ file: {n}.pem }}, client_key: {{ file: {n}.key }}"
+    )
+}
+
+fn route(n: usize) -> String {
+    let cluster = if CLUSTER_KEYS.contains(&n) { format!("c{n}") } else { "echo".to_owned() };
+    let chain = if n < LISTENER_KEYS.start { format!(", plugins: [p{n}]") } else { String::new() };
+    format!("- {{ name: r{n}, match: {{ prefix: /{n}/ }}, cluster: {cluster}{chain} }}")
+}
+
+fn plugin(n: usize, probe: &str) -> String {
+    if is_sql(n) {
+        let module = format!("module: {{ file: \"{probe}\" }}, configuration: d{n}");
+        return format!("- {{ name: p{n}, {module}, limits: {{ cpu_time: 10s }} }}");
+    }
+    let configuration = format!("{{ limit: 100000, window: 60, resource: d{n}, on_error: closed }}");
+    format!(
+        "- {{ name: p{n}, module: {{ builtin: rate-limit }}, vm: {{ mode: shared }}, configuration: {configuration} }}"
+    )
+}
+
+fn resource(n: usize, redis: &RedisServer, postgres: &Postgres, nobody: u16) -> String {
+    let password = format!("password: {{ file: {n}.secret }}");
+    let (kind, url, more) = if REDIS.contains(&n) {
+        ("redis", redis.url(), password)
+    } else if POSTGRES.contains(&n) {
+        ("postgres", format!("postgres://127.0.0.1:{}/postgres", postgres.port()), password)
+    } else if MYSQL.contains(&n) {
+        ("mysql", format!("mysql://127.0.0.1:{nobody}/app"), password)
+    } else {
+        ("redis", format!("rediss://127.0.0.1:{nobody}"), format!("tls: {{ {} }}", with_key(n)))
+    };
+    let grants = if is_sql(n) {
+        let text = if kind == "postgres" { "SELECT $1::bigint" } else { "SELECT CAST(? AS SIGNED)" };
+        format!(
+            "statements: {{ echo: \"{text}\" }}\n  \
+             grants: [{{ plugin: p{n}, statements: [echo] }}, {{ plugin: guest, statements: [echo] }}]"
+        )
+    } else {
+        format!(
+            "grants: [{{ plugin: p{n}, commands: [set, incr, pttl], key_prefix: \"k:\" }}, \
+             {{ plugin: guest, commands: [get], key_prefix: \"k:\" }}]"
+        )
+    };
+    format!(
+        "- name: d{n}\n  type: {kind}\n  url: {url}\n  username: u{n}\n  {more}\n  \
+         limits: {{ call_timeout: 5s }}\n  {grants}"
+    )
 }

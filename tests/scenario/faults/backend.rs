@@ -28,7 +28,7 @@ pub(super) enum Backend {
         tls_port: u16,
         folder: TempDir,
         /// Held, so that it is in when nobody else may be.
-        admin: redis::Connection,
+        admin: Box<redis::Connection>,
     },
     Postgres(Postgres),
     Mariadb(Mariadb),
@@ -50,7 +50,7 @@ impl Backend {
                 let more = ["--tls-ca-cert-file", &crt, "--tls-auth-clients", "no"];
                 let args = args.into_iter().chain(more).map(str::to_owned).collect();
                 let server = RedisServer::start_with(RedisOptions { args, ..RedisOptions::default() })?;
-                let admin = server.connection()?;
+                let admin = Box::new(server.connection()?);
                 let mut backend = Backend::Redis { server, tls_port, folder, admin };
                 backend.make_user()?;
                 backend
@@ -96,7 +96,7 @@ impl Backend {
         match self {
             Backend::Redis { server, admin, .. } => {
                 server.restart()?;
-                *admin = server.connection()?;
+                **admin = server.connection()?;
                 self.make_user()
             }
             Backend::Postgres(server) => server.restart(),
@@ -178,6 +178,6 @@ impl Backend {
     fn say(&mut self, words: &[&str]) -> Result<()> {
         let Backend::Redis { admin, .. } = self else { return Ok(()) };
         let (first, rest) = words.split_first().context("a command")?;
-        redis::cmd(first).arg(rest).exec(admin).with_context(|| words.join(" "))
+        redis::cmd(first).arg(rest).exec(&mut **admin).with_context(|| words.join(" "))
     }
 }
