@@ -155,7 +155,13 @@ impl World {
             Fault::HalfOpen => self.proxy.set(Mode::Stall),
             Fault::SlowBytes => self.proxy.set(Mode::SlowBytes(Duration::from_millis(50))),
             Fault::BadBytes => self.proxy.set(Mode::Garbage(Bytes::from_static(b"\xff\x00\xffgarbage\r\n"))),
-            Fault::WrongPassword => self.backend.set_password(false).and_then(|()| self.break_connections()),
+            Fault::WrongPassword => {
+                self.backend.set_password(false)?;
+                self.break_connections()?;
+                // The gateway's own attempts to connect find out, after their back-off.
+                std::thread::sleep(Duration::from_millis(1500));
+                Ok(())
+            }
             Fault::ConnectionLimit => self.break_connections().and_then(|()| self.backend.set_room(false)),
             Fault::ExpiredCertificate => {
                 self.backend.set_certificate(&self.authority.expired()?)?;

@@ -61,7 +61,7 @@ resources:
   password: {{ file: sql.secret }}
   pool: {{ min: {pool}, max: {pool}, acquire_timeout: 5s }}
   limits: {{ call_timeout: 5s }}
-  statements: {{ find: SELECT user_id, tier FROM api_keys WHERE key_hash = $1 }}
+  statements: {{ find: \"SELECT user_id, tier FROM api_keys WHERE key_hash = $1\" }}
   grants: [{{ plugin: keys, statements: [find], read_only: true }}]
 ",
             extra = extra.unwrap_or_default(),
