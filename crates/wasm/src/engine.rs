@@ -23,6 +23,9 @@ pub struct EngineOptions {
     pub table_elements_max: usize,
 }
 
+/// Slots without a VM that keep their pages.
+const WARM_SLOTS_MAX: u32 = 16;
+
 /// The engine and its ticker.
 pub(crate) struct TickingEngine {
     pub(crate) engine: Engine,
@@ -82,6 +85,9 @@ fn config(options: &EngineOptions) -> Config {
         .max_core_instance_size(4 * 1024 * 1024)
         .linear_memory_keep_resident(256 * 1024)
         .table_keep_resident(64 * 1024)
+        // A slot that a VM has left keeps its pages for the next VM of the same module. VMs come and go with
+        // configurations, and modules with them: the default of 100 slots would be tens of MiB after many reloads.
+        .max_unused_warm_slots(WARM_SLOTS_MAX)
         .decommit_batch_size(16)
         .pagemap_scan(Enabled::Auto);
     let mut config = Config::new();
