@@ -15,7 +15,8 @@ use agw_wasm::LoadedPlugin;
 use anyhow::{Context, Result};
 
 use crate::changes::changes;
-use crate::plugins::{Bench, Plugins, Side};
+use crate::grants::Side;
+use crate::plugins::{Bench, Plugins};
 use crate::resources::Resources;
 
 /// How long requests that are under way may take after SIGTERM, and connections of a listener that is gone.

@@ -6,6 +6,7 @@ mod check;
 mod cli;
 mod document;
 mod gateway;
+mod grants;
 mod hand_over;
 mod live;
 mod log;

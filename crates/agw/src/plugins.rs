@@ -11,8 +11,8 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use crate::grants::Side;
 use crate::modules;
-use crate::resources::Resources;
 
 /// What stays the same for the life of the process.
 pub(crate) struct Bench {
@@ -25,13 +25,6 @@ pub(crate) struct Bench {
 pub(crate) struct Plugins {
     host: Option<(Arc<PluginHost>, EngineOptions)>,
     loaded: HashMap<String, Arc<LoadedPlugin>>,
-}
-
-/// A snapshot with its resources.
-#[derive(Clone, Copy)]
-pub(crate) struct Side<'a> {
-    pub(crate) snapshot: &'a Snapshot,
-    pub(crate) resources: &'a Resources,
 }
 
 // === impl Plugins ===
@@ -63,12 +56,12 @@ impl Plugins {
             let known = self.loaded.get(name).filter(|known| {
                 *known.config() == *config
                     && *known.module_digest() == digest
-                    && before.is_some_and(|before| before.resources.grants_alike(before.snapshot, now, name))
+                    && before.is_some_and(|before| before.grants_alike(now, name))
             });
             let plugin = match known {
                 Some(known) => Arc::clone(known),
                 None => {
-                    let access = now.resources.access(now.snapshot, config, &bench.metrics)?;
+                    let access = now.access(config, &bench.metrics)?;
                     let host = next.host_for(now.snapshot, bench)?;
                     let loaded = host.load(Arc::clone(config), bytes, access).await;
                     loaded.with_context(|| format!("load the plugin {name:?}"))?

@@ -1,24 +1,19 @@
-//! External resources of a snapshot: gates, backends, and what each plugin may call.
+//! External resources of a snapshot: gates and backends.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agw_config::{
-    self as config, CallRate, InjectedError, InjectedFault, Plugin, RedisAddress, Snapshot, SqlEndpoint,
-    SqlServerEngine,
+    self as config, InjectedError, InjectedFault, RedisAddress, Snapshot, SqlEndpoint, SqlServerEngine,
 };
 use agw_foreign::{
-    Access, AccessBuilder, BreakerState, Code, Fault, FaultPolicy, GrantBounds, GrantedResource, NodeStatus,
-    Rate, Resource, ResourcePolicy, ResourceStatus,
+    BreakerState, Code, Fault, FaultPolicy, NodeStatus, Resource, ResourcePolicy, ResourceStatus,
 };
 use agw_foreign_redis::RedisBackend;
 use agw_foreign_sql::{SqlBackend, SqlRuntime, StartError};
 use agw_telemetry::Metrics;
-use agw_wire::{AGW_REDIS, AGW_SQL};
 use anyhow::{Context, Result, anyhow};
 use serde_json::{Value, json};
-
-use crate::plugins::Side;
 
 /// Every resource of a snapshot, by name.
 #[derive(Default)]
@@ -28,10 +23,10 @@ pub(crate) struct Resources {
     sql: Option<Arc<SqlRuntime>>,
 }
 
-struct Attached {
+pub(crate) struct Attached {
     made_from: Config,
-    gate: Arc<Resource>,
-    backend: Backend,
+    pub(crate) gate: Arc<Resource>,
+    pub(crate) backend: Backend,
 }
 
 /// A resource as the snapshot has it.
@@ -40,7 +35,7 @@ enum Config {
     Sql(Arc<config::SqlResource>),
 }
 
-enum Backend {
+pub(crate) enum Backend {
     Redis(Arc<RedisBackend>),
     Sql(Arc<SqlBackend>),
 }
@@ -54,38 +49,41 @@ impl Resources {
     /// TLS material or a pool that cannot be used, with the resource's name; no thread for SQL.
     pub(crate) fn next(&self, snapshot: &Snapshot, workers: usize, metrics: &Arc<Metrics>) -> Result<Self> {
         let mut next = Resources { by_name: BTreeMap::new(), sql: self.sql.clone() };
-        let known = |name: &String, config: &Config| {
-            self.by_name.get(name).filter(|attached| attached.made_from.serves_as(config)).cloned()
-        };
-        for (name, resource) in &snapshot.resources {
-            let config = Config::Redis(Arc::clone(resource));
-            let attached = match known(name, &config) {
-                Some(known) => known,
+        let redis = snapshot.resources.iter().map(|(name, of)| (name, Config::Redis(Arc::clone(of))));
+        let sql = snapshot.sql_resources.iter().map(|(name, of)| (name, Config::Sql(Arc::clone(of))));
+        for (name, config) in redis.chain(sql) {
+            let known = self.by_name.get(name).filter(|attached| attached.made_from.serves_as(&config));
+            let attached = match known {
+                Some(known) => Arc::clone(known),
                 None => {
-                    let backend = RedisBackend::new(resource, workers, metrics)
-                        .with_context(|| format!("set up the resource {name:?}"))?;
-                    let (policy, faults) = (redis_policy(resource), faults(resource.faults));
-                    let gate = Resource::with_faults(name.clone(), policy, faults, metrics);
-                    Arc::new(Attached { made_from: config, gate, backend: Backend::Redis(backend) })
-                }
-            };
-            next.by_name.insert(name.clone(), attached);
-        }
-        for (name, resource) in &snapshot.sql_resources {
-            let config = Config::Sql(Arc::clone(resource));
-            let attached = match known(name, &config) {
-                Some(known) => known,
-                None => {
-                    let backend = SqlBackend::new(resource, &next.sql_runtime()?, metrics)
-                        .with_context(|| format!("set up the resource {name:?}"))?;
-                    let (policy, faults) = (sql_policy(resource), faults(resource.faults));
-                    let gate = Resource::with_faults(name.clone(), policy, faults, metrics);
-                    Arc::new(Attached { made_from: config, gate, backend: Backend::Sql(backend) })
+                    let made = next.attach(name, config, workers, metrics);
+                    Arc::new(made.with_context(|| format!("set up the resource {name:?}"))?)
                 }
             };
             next.by_name.insert(name.clone(), attached);
         }
         Ok(next)
+    }
+
+    fn attach(
+        &mut self,
+        name: &str,
+        made_from: Config,
+        workers: usize,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Attached> {
+        let (backend, policy, injected) = match &made_from {
+            Config::Redis(resource) => {
+                let backend = RedisBackend::new(resource, workers, metrics)?;
+                (Backend::Redis(backend), redis_policy(resource), resource.faults)
+            }
+            Config::Sql(resource) => {
+                let backend = SqlBackend::new(resource, &self.sql_runtime()?, metrics)?;
+                (Backend::Sql(backend), sql_policy(resource), resource.faults)
+            }
+        };
+        let gate = Resource::with_faults(name.to_owned(), policy, faults(injected), metrics);
+        Ok(Attached { made_from, gate, backend })
     }
 
     fn sql_runtime(&mut self) -> Result<Arc<SqlRuntime>> {
@@ -121,52 +119,9 @@ impl Resources {
         if refused.is_empty() { Ok(()) } else { Err(anyhow!(refused.join("; "))) }
     }
 
-    /// Whether a plugin may do the same with the same resources as with those of another snapshot.
-    pub(crate) fn grants_alike(&self, snapshot: &Snapshot, other: Side<'_>, plugin: &str) -> bool {
-        let granted = |snapshot: &Snapshot, name: &String| {
-            let redis =
-                snapshot.resources.get(name).and_then(|resource| resource.grants.get(plugin).cloned());
-            let sql =
-                snapshot.sql_resources.get(name).and_then(|resource| resource.grants.get(plugin).cloned());
-            (redis, sql)
-        };
-        let alike = |name: &String| {
-            let (ours, theirs) = (granted(snapshot, name), granted(other.snapshot, name));
-            let same = match (self.by_name.get(name), other.resources.by_name.get(name)) {
-                (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs),
-                _ => false,
-            };
-            ours == theirs && (same || ours == (None, None))
-        };
-        self.by_name.keys().chain(other.resources.by_name.keys()).all(alike)
-    }
-
-    /// What a plugin may call: nothing but what a grant names.
-    ///
-    /// # Errors
-    /// A grant that cannot be compiled, with its resource.
-    pub(crate) fn access(
-        &self,
-        snapshot: &Snapshot,
-        plugin: &Plugin,
-        metrics: &Arc<Metrics>,
-    ) -> Result<Arc<Access>> {
-        let access = Access::builder(&plugin.name, plugin.foreign_calls_max, metrics.clone());
-        let access = access.calls_per_request(plugin.calls_per_request_max);
-        let access = access.function(AGW_REDIS).function(AGW_SQL);
-        let grant = |access: AccessBuilder, (name, attached): (&String, &Arc<Attached>)| {
-            let (function, granted) = match &attached.backend {
-                Backend::Redis(backend) => (AGW_REDIS, redis_grant(snapshot, name, backend, plugin)?),
-                Backend::Sql(backend) => (AGW_SQL, sql_grant(snapshot, name, backend, plugin, metrics)),
-            };
-            anyhow::Ok(match granted {
-                Some((granted, bounds)) => {
-                    access.grant_within(function, attached.gate.clone(), granted, bounds)
-                }
-                None => access,
-            })
-        };
-        Ok(self.by_name.iter().try_fold(access, grant)?.build())
+    /// By name.
+    pub(crate) fn by_name(&self) -> &BTreeMap<String, Arc<Attached>> {
+        &self.by_name
     }
 
     /// For `/v1/resources`.
@@ -242,38 +197,6 @@ fn node(node: NodeStatus) -> Value {
         "connections": { "multiplexed": multiplexed, "leased": leased, "idle": idle },
         "last_error": last_error,
     })
-}
-
-fn redis_grant(
-    snapshot: &Snapshot,
-    name: &str,
-    backend: &Arc<RedisBackend>,
-    plugin: &Plugin,
-) -> Result<Option<(Arc<dyn GrantedResource>, GrantBounds)>> {
-    let grants = snapshot.resources.get(name).map(|resource| &resource.grants);
-    let Some(grant) = grants.and_then(|grants| grants.get(&plugin.name)) else { return Ok(None) };
-    let granted = backend.grant(grant).map_err(|errors| {
-        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        anyhow!("grant of resource {name:?} to plugin {:?}: {}", plugin.name, errors.join("; "))
-    })?;
-    Ok(Some((granted, bounds(grant.share_percent, grant.rate))))
-}
-
-fn sql_grant(
-    snapshot: &Snapshot,
-    name: &str,
-    backend: &Arc<SqlBackend>,
-    plugin: &Plugin,
-    metrics: &Metrics,
-) -> Option<(Arc<dyn GrantedResource>, GrantBounds)> {
-    let grant = snapshot.sql_resources.get(name)?.grants.get(&plugin.name)?;
-    let granted = backend.grant(&plugin.name, grant, metrics);
-    Some((granted, bounds(grant.share_percent, grant.rate)))
-}
-
-fn bounds(share_percent: u32, rate: Option<CallRate>) -> GrantBounds {
-    let rate = rate.map(|CallRate { per_second, burst }| Rate { per_second, burst });
-    GrantBounds { share_percent, rate }
 }
 
 fn faults(policy: Option<config::FaultPolicy>) -> Option<FaultPolicy> {
