@@ -216,9 +216,9 @@ plugins: [{{ name: p, module: {{ file: p.wasm }}, configuration: \"response-set 
     Ok(())
 }
 
-/// A limit of a million, counted with a password that stands in a file.
-fn limited(redis: &RedisServer) -> Result<String> {
-    Ok(crate::document(
+/// A limit of a million. `login` is what the resource says of the credentials.
+fn limited(url: &str, login: &str) -> String {
+    crate::document(
         "",
         &format!(
             "{ROUTE}hello }}, plugins: [limit] }}]
@@ -226,14 +226,12 @@ plugins: [{{ name: limit, module: {{ builtin: rate-limit }}, configuration: {{ l
 resources:
 - name: limits
   type: redis
-  url: {}
-  username: agw
-  password: {{ file: secrets/current/password }}
+  url: {url}
+  {login}
   limits: {{ call_timeout: 5s }}
-  grants: [{{ plugin: limit, commands: [set, incr, pttl], key_prefix: \"l:\" }}]",
-            redis.url()
+  grants: [{{ plugin: limit, commands: [set, incr, pttl], key_prefix: \"l:\" }}]"
         ),
-    ))
+    )
 }
 
 /// Files as Kubernetes mounts them: the name stays, and what it leads to is swapped in one step.
@@ -258,7 +256,9 @@ async fn a_password_is_rotated_without_a_restart_and_a_wrong_one_is_not_taken() 
     say("ACL SETUSER agw on ~* +@all >first")?;
     let folder = tempfile::tempdir()?;
     mount(folder.path(), 1, "first")?;
-    let gateway = Gateway::start_in(folder, &limited(&redis)?, &["--admin", "127.0.0.1:0"])?;
+    let login = "username: agw\n  password: { file: secrets/current/password }";
+    let document = limited(&redis.url(), login);
+    let gateway = Gateway::start_in(folder, &document, &["--admin", "127.0.0.1:0"])?;
     let mut client = Client::new(gateway.address()?);
     assert_eq!(client.get("/").await?.status, 200);
 
@@ -287,20 +287,7 @@ async fn a_password_is_rotated_without_a_restart_and_a_wrong_one_is_not_taken() 
 async fn a_call_under_way_finishes_though_its_resource_is_gone() -> Result<()> {
     let redis = RedisServer::start()?;
     let proxy = FaultProxy::start(redis.address())?;
-    let document = crate::document(
-        "",
-        &format!(
-            "{ROUTE}hello }}, plugins: [limit] }}]
-plugins: [{{ name: limit, module: {{ builtin: rate-limit }}, configuration: {{ limit: 1000000, window: 3600, on_error: closed }} }}]
-resources:
-- name: limits
-  type: redis
-  url: {}
-  limits: {{ call_timeout: 5s }}
-  grants: [{{ plugin: limit, commands: [set, incr, pttl], key_prefix: \"l:\" }}]",
-            proxy.redis_url()
-        ),
-    );
+    let document = limited(&proxy.redis_url(), "");
     // One worker, and so one connection: another would wait as long for its login.
     let gateway = Gateway::start_with(&document, &[], &["--admin", "127.0.0.1:0", "--workers", "1"])?;
     let address = gateway.address()?;
