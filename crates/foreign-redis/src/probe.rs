@@ -34,11 +34,9 @@ const REPLY_BYTES_MAX: usize = 1 << 20;
 /// # Cancel safety
 /// Dropped, it closes its connections.
 pub async fn probe(resource: &Resource) -> Result<ProbeReport, ProbeError> {
-    if let RedisAddress::Memory { .. } = &resource.redis.address {
-        return Ok(embedded());
-    }
-    let (destination, note) =
-        destination(resource).map_err(|error| ProbeError::new("the resource cannot be set up", error))?;
+    let destination = destination(resource);
+    let destination = destination.map_err(|error| ProbeError::new("the resource cannot be set up", error))?;
+    let Some((destination, note)) = destination else { return Ok(embedded()) };
     let began = Instant::now();
     let session = destination.connect().await.map_err(|error| ProbeError::new("no connection", error))?;
     let connect = began.elapsed();
@@ -56,31 +54,28 @@ pub async fn probe(resource: &Resource) -> Result<ProbeReport, ProbeError> {
     Ok(ProbeReport { tls, ..report })
 }
 
-/// The server that is looked at: the primary that sentinels name, or the first of a cluster's endpoints.
-fn destination(resource: &Resource) -> Result<(Destination, Option<&'static str>), BuildError> {
+/// The server that is looked at: the primary that sentinels name, or the first of a cluster's endpoints. The embedded
+/// store has none.
+fn destination(resource: &Resource) -> Result<Option<(Destination, Option<&'static str>)>, BuildError> {
     let blueprint = Blueprint::new(resource, 1, &Metrics::new())?;
     Ok(match &resource.redis.address {
-        RedisAddress::Sentinel(sentinels) => (
+        RedisAddress::Sentinel(sentinels) => Some((
             Destination::Sentinels(Sentinels::new(sentinels, &blueprint)?),
             Some("this is the primary that the sentinels name now; its certificate is not shown"),
-        ),
+        )),
         RedisAddress::Cluster(cluster) => {
             let first = cluster.endpoints.first().cloned();
             let at = first.unwrap_or_else(|| RedisHost { host: String::new(), port: 0 });
-            let connector = blueprint.connector(at)?;
-            (
-                Destination::Server(connector),
+            Some((
+                Destination::Server(blueprint.connector(at)?),
                 Some("this is one node of the cluster; each has users of its own"),
-            )
+            ))
         }
         RedisAddress::Tcp { host, port } => {
             let at = RedisHost { host: host.clone(), port: *port };
-            (Destination::Server(blueprint.connector(at)?), None)
+            Some((Destination::Server(blueprint.connector(at)?), None))
         }
-        RedisAddress::Memory { .. } => {
-            let at = RedisHost { host: String::new(), port: 0 };
-            (Destination::Server(blueprint.connector(at)?), None)
-        }
+        RedisAddress::Memory { .. } => None,
     })
 }
 
