@@ -37,6 +37,7 @@ pub struct Breaker {
     failures: AtomicU32,
     /// 0: closed. Else open, and the next probe may go this many nanoseconds after `epoch`.
     next_probe: AtomicU64,
+    /// Counts those that are open. A resource that is made anew has two breakers for a moment, and one gauge.
     gauge: Gauge,
     resource: String,
     /// One server of several, where it is of one.
@@ -55,7 +56,6 @@ pub struct Ticket<'a> {
 
 impl Breaker {
     pub(crate) fn new(resource: &str, policy: &ResourcePolicy, gauge: Gauge) -> Self {
-        gauge.set(0);
         Breaker {
             failures_max: policy.breaker_failures.max(1),
             probe_interval: policy.breaker_probe_interval,
@@ -118,7 +118,7 @@ impl Breaker {
             self.failures.store(0, Ordering::Relaxed);
         }
         if self.next_probe.load(Ordering::Relaxed) != 0 && self.next_probe.swap(0, Ordering::AcqRel) != 0 {
-            self.gauge.set(0);
+            self.gauge.dec();
             tracing::info!(
                 resource.name = self.resource,
                 node = self.node,
@@ -134,7 +134,7 @@ impl Breaker {
         }
         let next = self.nanos(Instant::now() + self.probe_interval);
         if self.next_probe.compare_exchange(0, next, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-            self.gauge.set(1);
+            self.gauge.inc();
             tracing::warn!(
                 resource.name = self.resource,
                 node = self.node,
@@ -165,6 +165,14 @@ impl Breaker {
     fn nanos(&self, at: Instant) -> u64 {
         // 584 years fit; 1 keeps a due time apart from "closed".
         (at.saturating_duration_since(self.epoch).as_nanos() as u64).max(1)
+    }
+}
+
+impl Drop for Breaker {
+    fn drop(&mut self) {
+        if self.state() == BreakerState::Open {
+            self.gauge.dec();
+        }
     }
 }
 
@@ -312,6 +320,20 @@ mod tests {
         assert_eq!(breaker.state(), BreakerState::Closed);
         assert_eq!(breaker.gauge.get(), 0);
         assert!(!breaker.admit().unwrap().is_probe());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_goes_while_it_is_open_is_shown_as_open_no_longer() {
+        let gauge = Gauge::default();
+        let old = Breaker::new("limits", &policy(1), gauge.clone());
+        fail(&old, 1);
+        let new = Breaker::new("limits", &policy(1), gauge.clone());
+        assert_eq!(gauge.get(), 1, "the old one still refuses calls");
+        fail(&new, 1);
+        drop(old);
+        assert_eq!(gauge.get(), 1, "the new one does");
+        drop(new);
+        assert_eq!(gauge.get(), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -87,7 +87,7 @@ pub struct Metrics {
     pub pool_connections: Family<PoolLabels, Gauge>,
     /// `agw_resource_pool_rejected_total`
     pub pool_rejected: Family<RejectLabels, Counter>,
-    /// `agw_resource_breaker_state`: 0 closed, 1 open.
+    /// `agw_resource_breaker_state`: how many breakers of the resource are open: one, but for the time of a reload.
     pub breaker_state: Family<ResourceLabels, Gauge>,
     /// `agw_resource_reconnects_total`: connections made after one was lost.
     pub reconnects: Family<ResourceLabels, Counter>,
