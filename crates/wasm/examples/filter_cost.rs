@@ -131,7 +131,7 @@ fn stream() -> Arc<Stream> {
         upstream: None,
         request_bytes: 0,
         response_bytes: 0,
-        code_details: String::new(),
+        code_details: "".into(),
         response_flags: "",
     };
     Stream::new(request, info)

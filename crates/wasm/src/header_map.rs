@@ -5,6 +5,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::limits::{PAIRS_BYTES_MAX, PAIRS_MAX};
+use crate::sent::Fields;
 use crate::stream::{RequestHead, ResponseHead, StreamState};
 
 /// What a guest may do with a map that it named.
@@ -14,15 +15,22 @@ pub(crate) enum Access<'s> {
     /// Of the ABI, but not there now.
     Absent,
     /// Its bytes have gone out.
-    ReadOnly(HeaderView<'s>),
+    ReadOnly,
     Writable(HeaderView<'s>),
 }
 
-/// One map.
+/// One map, to be changed.
 pub(crate) enum HeaderView<'s> {
     Request(&'s mut RequestHead),
     Response(&'s mut ResponseHead),
     Trailers(&'s mut HeaderMap),
+}
+
+/// One map, to be read.
+pub(crate) enum Reading<'s> {
+    Request(&'s RequestHead, Fields<'s>),
+    Response(&'s ResponseHead, Fields<'s>),
+    Trailers(&'s HeaderMap),
 }
 
 /// Why a change is refused.
@@ -32,20 +40,97 @@ const BAD_NAME: Refusal = "the header's name is not a token";
 const BAD_VALUE: Refusal = "the header's value has a control character";
 const FULL: Refusal = "the map is full";
 
-impl<'s> HeaderView<'s> {
+impl<'s> Reading<'s> {
+    /// `Err` if the ABI has no such map, `Ok(None)` if it is not there now.
+    ///
     /// Source: proxy-wasm ABI 0.2.1, map types 0 to 7; 4 to 7 belong to callouts.
+    pub(crate) fn of(state: &'s StreamState, map: u32) -> Result<Option<Self>, UnknownMap> {
+        Ok(match map {
+            0 => Some(Reading::Request(&state.request, state.request_fields())),
+            1 => state.request_trailers.as_ref().map(Reading::Trailers),
+            2 => state
+                .response
+                .as_ref()
+                .zip(state.response_fields())
+                .map(|(head, f)| Reading::Response(head, f)),
+            3 => state.response_trailers.as_ref().map(Reading::Trailers),
+            4..=7 => None,
+            _ => return Err(UnknownMap),
+        })
+    }
+
+    fn fields(&self) -> Fields<'s> {
+        match self {
+            Reading::Request(_, fields) | Reading::Response(_, fields) => *fields,
+            Reading::Trailers(headers) => Fields::Map(headers),
+        }
+    }
+
+    /// All of it, pseudo headers first.
+    pub(crate) fn pairs(&self) -> Vec<(&'s [u8], &'s [u8])> {
+        let fields = self.fields();
+        let mut pairs: Vec<(&[u8], &[u8])> = Vec::with_capacity(fields.len() + 4);
+        match self {
+            Reading::Request(head, _) => {
+                if let Some(authority) = &head.authority {
+                    pairs.push((b":authority", authority.as_str().as_bytes()));
+                }
+                pairs.push((b":path", head.path.as_str().as_bytes()));
+                pairs.push((b":method", head.method.as_str().as_bytes()));
+                pairs.push((b":scheme", head.scheme.as_str().as_bytes()));
+            }
+            Reading::Response(head, _) => pairs.push((b":status", head.status.as_str().as_bytes())),
+            Reading::Trailers(_) => {}
+        }
+        fields.each(|name, value| pairs.push((name, value)));
+        pairs
+    }
+
+    /// The first value.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&'s [u8]> {
+        if let Some(pseudo) = Pseudo::of(key) {
+            return self.get_pseudo(pseudo);
+        }
+        self.fields().get(std::str::from_utf8(key).ok()?)
+    }
+
+    fn get_pseudo(&self, pseudo: Pseudo) -> Option<&'s [u8]> {
+        match (self, pseudo) {
+            (Reading::Request(head, _), Pseudo::Authority) => {
+                head.authority.as_ref().map(|a| a.as_str().as_bytes())
+            }
+            (Reading::Request(head, _), Pseudo::Path) => Some(head.path.as_str().as_bytes()),
+            (Reading::Request(head, _), Pseudo::Method) => Some(head.method.as_str().as_bytes()),
+            (Reading::Request(head, _), Pseudo::Scheme) => Some(head.scheme.as_str().as_bytes()),
+            (Reading::Response(head, _), Pseudo::Status) => Some(head.status.as_str().as_bytes()),
+            _ => None,
+        }
+    }
+}
+
+/// A number that the ABI gives to no map.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct UnknownMap;
+
+impl<'s> HeaderView<'s> {
+    /// The map by its number in the ABI.
     pub(crate) fn of(state: &'s mut StreamState, map: u32) -> Access<'s> {
-        let (view, sent) = match map {
-            0 => (Some(HeaderView::Request(&mut state.request)), state.request_sent),
-            1 => (state.request_trailers.as_mut().map(HeaderView::Trailers), false),
-            2 => (state.response.as_mut().map(HeaderView::Response), state.response_sent),
-            3 => (state.response_trailers.as_mut().map(HeaderView::Trailers), false),
-            4..=7 => (None, false),
+        let sent = match map {
+            0 => state.request_sent().is_some(),
+            2 => state.response_sent().is_some(),
+            _ => false,
+        };
+        let view = match map {
+            0 => Some(HeaderView::Request(&mut state.request)),
+            1 => state.request_trailers.as_mut().map(HeaderView::Trailers),
+            2 => state.response.as_mut().map(HeaderView::Response),
+            3 => state.response_trailers.as_mut().map(HeaderView::Trailers),
+            4..=7 => None,
             _ => return Access::Unknown,
         };
         match view {
             None => Access::Absent,
-            Some(view) if sent => Access::ReadOnly(view),
+            Some(_) if sent => Access::ReadOnly,
             Some(view) => Access::Writable(view),
         }
     }
@@ -63,48 +148,6 @@ impl<'s> HeaderView<'s> {
             HeaderView::Request(head) => &mut head.headers,
             HeaderView::Response(head) => &mut head.headers,
             HeaderView::Trailers(headers) => headers,
-        }
-    }
-
-    /// All of it, pseudo headers first.
-    pub(crate) fn pairs(&self) -> Vec<(&[u8], &[u8])> {
-        let mut pairs: Vec<(&[u8], &[u8])> = Vec::with_capacity(self.headers().len() + 4);
-        match self {
-            HeaderView::Request(head) => {
-                if let Some(authority) = &head.authority {
-                    pairs.push((b":authority", authority.as_str().as_bytes()));
-                }
-                pairs.push((b":path", head.path.as_str().as_bytes()));
-                pairs.push((b":method", head.method.as_str().as_bytes()));
-                pairs.push((b":scheme", head.scheme.as_str().as_bytes()));
-            }
-            HeaderView::Response(head) => pairs.push((b":status", head.status.as_str().as_bytes())),
-            HeaderView::Trailers(_) => {}
-        }
-        pairs.extend(self.headers().iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())));
-        pairs
-    }
-
-    /// The first value.
-    pub(crate) fn get(&self, key: &[u8]) -> Option<&[u8]> {
-        if let Some(pseudo) = Pseudo::of(key) {
-            return self.get_pseudo(pseudo);
-        }
-        // Names of the map are lower-case; `get` compares bytes without regard to case.
-        let key = std::str::from_utf8(key).ok()?;
-        self.headers().get(key).map(HeaderValue::as_bytes)
-    }
-
-    fn get_pseudo(&self, pseudo: Pseudo) -> Option<&[u8]> {
-        match (self, pseudo) {
-            (HeaderView::Request(head), Pseudo::Authority) => {
-                head.authority.as_ref().map(|a| a.as_str().as_bytes())
-            }
-            (HeaderView::Request(head), Pseudo::Path) => Some(head.path.as_str().as_bytes()),
-            (HeaderView::Request(head), Pseudo::Method) => Some(head.method.as_str().as_bytes()),
-            (HeaderView::Request(head), Pseudo::Scheme) => Some(head.scheme.as_str().as_bytes()),
-            (HeaderView::Response(head), Pseudo::Status) => Some(head.status.as_str().as_bytes()),
-            _ => None,
         }
     }
 
@@ -199,19 +242,6 @@ impl<'s> HeaderView<'s> {
     }
 }
 
-impl RequestHead {
-    /// The same without its headers.
-    fn first_line(&self) -> RequestHead {
-        RequestHead {
-            method: self.method.clone(),
-            scheme: self.scheme.clone(),
-            authority: self.authority.clone(),
-            path: self.path.clone(),
-            headers: HeaderMap::new(),
-        }
-    }
-}
-
 fn set_pseudos<'p>(
     mut view: HeaderView<'_>,
     mut pseudos: impl Iterator<Item = (Pseudo, &'p [u8])>,
@@ -270,14 +300,17 @@ mod tests {
         }
     }
 
+    fn reading(head: &RequestHead) -> Reading<'_> {
+        Reading::Request(head, Fields::Map(&head.headers))
+    }
+
     #[test]
     fn host_is_another_name_for_the_authority() {
         let mut head = head();
-        let mut view = HeaderView::Request(&mut head);
-        assert_eq!(view.get(b"Host"), Some(&b"a.example:80"[..]));
-        view.replace(b"host", b"b.example").unwrap();
-        assert_eq!(view.get(b":authority"), Some(&b"b.example"[..]));
-        assert!(view.headers().is_empty());
+        assert_eq!(reading(&head).get(b"Host"), Some(&b"a.example:80"[..]));
+        HeaderView::Request(&mut head).replace(b"host", b"b.example").unwrap();
+        assert_eq!(reading(&head).get(b":authority"), Some(&b"b.example"[..]));
+        assert!(head.headers.is_empty());
     }
 
     #[test]
@@ -297,7 +330,7 @@ mod tests {
         let mut head = head();
         let mut view = HeaderView::Request(&mut head);
         view.append(b"X", b"\xff").unwrap();
-        assert_eq!(view.get(b"x"), Some(&b"\xff"[..]));
+        assert_eq!(reading(&head).get(b"x"), Some(&b"\xff"[..]));
     }
 
     #[test]
@@ -306,8 +339,8 @@ mod tests {
         head.headers.insert("keep", HeaderValue::from_static("1"));
         let mut view = HeaderView::Request(&mut head);
         assert!(view.set_all(&[(b"a", b"1"), (b"b", b"\n")]).is_err());
-        assert_eq!(view.get(b"keep"), Some(&b"1"[..]));
-        view.set_all(&[(b":path", b"/new"), (b"a", b"1"), (b"a", b"2")]).unwrap();
+        assert_eq!(reading(&head).get(b"keep"), Some(&b"1"[..]));
+        HeaderView::Request(&mut head).set_all(&[(b":path", b"/new"), (b"a", b"1"), (b"a", b"2")]).unwrap();
         let expected: Vec<(&[u8], &[u8])> = vec![
             (b":authority", b"a.example:80"),
             (b":path", b"/new"),
@@ -316,6 +349,6 @@ mod tests {
             (b"a", b"1"),
             (b"a", b"2"),
         ];
-        assert_eq!(view.pairs(), expected);
+        assert_eq!(reading(&head).pairs(), expected);
     }
 }

@@ -12,6 +12,7 @@ mod by_id;
 mod context;
 mod header_map;
 mod pairs;
+mod sent;
 
 mod exports;
 mod guest_memory;

@@ -3,23 +3,26 @@
 //! The gateway makes a [`Stream`] per request, shares it with each filter, and reads back what they made of it.
 //! All of this happens on one worker; the lock is there because a VM's data must be `Send`, and is never contended.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, StatusCode, Version};
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use crate::sent::{Fields, SentHeaders};
 
 /// One HTTP exchange.
 #[derive(Debug)]
 pub struct Stream {
     state: Mutex<StreamState>,
-    interrupt: Notify,
 }
 
 /// What filters can read and change.
@@ -43,10 +46,13 @@ pub struct StreamState {
     pub reset: bool,
     /// A filter changed the request's headers: the route is to be chosen anew before the request goes upstream.
     pub route_stale: bool,
-    /// The request's head has gone upstream: changes to it have no effect any more.
-    pub request_sent: bool,
-    /// The response's head has gone downstream: changes to it have no effect any more, nor has a local reply.
-    pub response_sent: bool,
+    /// The request's head has gone upstream with these: changes to it have no effect any more.
+    request_sent: Option<SentHeaders>,
+    /// The response's head has gone downstream with these: changes to it have no effect any more, nor has a local
+    /// reply.
+    response_sent: Option<SentHeaders>,
+    /// Who waits for the stream to be interrupted.
+    waiting: Option<Waker>,
 }
 
 /// A request's head, pseudo headers apart.
@@ -60,7 +66,7 @@ pub struct RequestHead {
     pub authority: Option<Authority>,
     /// `:path`, query included.
     pub path: PathAndQuery,
-    /// All others.
+    /// All others; empty once the head has gone upstream.
     pub headers: HeaderMap,
 }
 
@@ -69,7 +75,7 @@ pub struct RequestHead {
 pub struct ResponseHead {
     /// `:status`
     pub status: StatusCode,
-    /// All others.
+    /// All others; empty once the head has gone downstream.
     pub headers: HeaderMap,
 }
 
@@ -144,7 +150,7 @@ pub struct StreamInfo {
     /// Bytes of response body so far.
     pub response_bytes: u64,
     /// Why the response is what it is, such as `via_upstream`.
-    pub code_details: String,
+    pub code_details: Cow<'static, str>,
     /// Envoy-like flags, such as `UF`; empty if nothing went wrong.
     pub response_flags: &'static str,
 }
@@ -162,10 +168,11 @@ impl Stream {
             local_reply: None,
             reset: false,
             route_stale: false,
-            request_sent: false,
-            response_sent: false,
+            request_sent: None,
+            response_sent: None,
+            waiting: None,
         };
-        Arc::new(Stream { state: Mutex::new(state), interrupt: Notify::new() })
+        Arc::new(Stream { state: Mutex::new(state) })
     }
 
     /// The state, for a moment: never hold it across an await or a callback.
@@ -176,22 +183,20 @@ impl Stream {
     /// Answers the stream with `reply`, unless an earlier answer or the response's head was first.
     /// Says whether it was taken.
     pub fn reply_locally(&self, reply: LocalReply) -> bool {
-        let taken = {
-            let mut state = self.state.lock();
-            let free = state.local_reply.is_none() && !state.response_sent;
-            if free {
-                state.local_reply = Some(reply);
-            }
-            free
-        };
-        self.interrupt.notify_one();
-        taken
+        let mut state = self.state.lock();
+        let free = state.local_reply.is_none() && state.response_sent.is_none();
+        if free {
+            state.local_reply = Some(reply);
+        }
+        state.wake();
+        free
     }
 
     /// Closes the stream without an answer.
     pub fn reset(&self) {
-        self.state.lock().reset = true;
-        self.interrupt.notify_one();
+        let mut state = self.state.lock();
+        state.reset = true;
+        state.wake();
     }
 
     /// Returns once a filter has answered the stream locally or reset it, from whatever callback.
@@ -199,18 +204,83 @@ impl Stream {
     /// # Cancel safety
     /// Safe. One task waits at a time.
     pub async fn interrupted(&self) {
-        loop {
-            let notified = self.interrupt.notified();
-            if self.is_interrupted() {
-                return;
-            }
-            notified.await;
+        poll_fn(|cx| self.poll_interrupted(cx)).await;
+    }
+
+    /// The same, to be polled: the task that polled last is woken.
+    pub fn poll_interrupted(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.state.lock();
+        if state.is_interrupted() {
+            return Poll::Ready(());
         }
+        match &mut state.waiting {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
     }
 
     /// Whether a filter has answered the stream locally or reset it.
     pub fn is_interrupted(&self) -> bool {
-        let state = self.state.lock();
-        state.local_reply.is_some() || state.reset
+        self.state.lock().is_interrupted()
+    }
+}
+
+impl StreamState {
+    /// The request's head, which goes upstream: from now on filters only read what it was.
+    pub fn send_request(&mut self) -> RequestHead {
+        let headers = std::mem::take(&mut self.request.headers);
+        self.request_sent = Some(SentHeaders::of(&headers));
+        RequestHead { headers, ..self.request.first_line() }
+    }
+
+    /// The response's head, which goes downstream: from now on filters only read what it was. `None` if there is none.
+    pub fn send_response(&mut self) -> Option<ResponseHead> {
+        let headers = self.response.as_mut().map(|head| std::mem::take(&mut head.headers));
+        self.response_sent = Some(headers.as_ref().map(SentHeaders::of).unwrap_or_default());
+        let status = self.response.as_ref()?.status;
+        Some(ResponseHead { status, headers: headers? })
+    }
+
+    pub(crate) fn request_sent(&self) -> Option<&SentHeaders> {
+        self.request_sent.as_ref()
+    }
+
+    pub(crate) fn response_sent(&self) -> Option<&SentHeaders> {
+        self.response_sent.as_ref()
+    }
+
+    /// The request's headers, as they are or were.
+    pub(crate) fn request_fields(&self) -> Fields<'_> {
+        self.request_sent.as_ref().map_or(Fields::Map(&self.request.headers), Fields::Sent)
+    }
+
+    /// The response's headers, as they are or were.
+    pub(crate) fn response_fields(&self) -> Option<Fields<'_>> {
+        let head = self.response.as_ref()?;
+        Some(self.response_sent.as_ref().map_or(Fields::Map(&head.headers), Fields::Sent))
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.local_reply.is_some() || self.reset
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waiting.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl RequestHead {
+    /// The same without its headers.
+    pub(crate) fn first_line(&self) -> RequestHead {
+        RequestHead {
+            method: self.method.clone(),
+            scheme: self.scheme.clone(),
+            authority: self.authority.clone(),
+            path: self.path.clone(),
+            headers: HeaderMap::new(),
+        }
     }
 }

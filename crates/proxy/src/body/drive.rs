@@ -5,12 +5,13 @@
 //! several filters may hold parts of one body, and the order of bytes is kept: what is behind never overtakes.
 //!
 //! A body is driven by whoever pulls it. [`Driven`] holds the future, and a slot for one frame: while the frame has
-//! not been taken, the future does not go on.
+//! not been taken, the future does not go on. Most bodies are small, though, and there at once: those pass the filters
+//! before there is a future.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -63,8 +64,8 @@ pub(crate) struct Driven {
 pub(crate) enum First {
     /// The whole body, which has no trailers.
     Whole(Bytes),
-    /// Its beginning, which stays where it is: the rest is to be streamed.
-    Part,
+    /// Its beginning is there: all of it is to be streamed.
+    Part(Driven),
 }
 
 #[derive(Default)]
@@ -74,32 +75,27 @@ struct Slot {
     last: Cell<bool>,
 }
 
-/// Drives `source` through `filters`, in their order. A filter may hold up to `buffer_max` bytes.
-pub(crate) fn drive<F, S>(
+/// Drives `source` through `filters`, in their order, until they let something out, or the body ends. A filter may hold
+/// up to `buffer_max` bytes.
+///
+/// # Cancel safety
+/// None: what was read of the body is lost.
+pub(crate) async fn drive<F, S>(
     direction: Direction,
     source: S,
     filters: Vec<F>,
     buffer_max: usize,
-    stream: Arc<Stream>,
-) -> Driven
+    stream: &Arc<Stream>,
+) -> Result<First, BodyError>
 where
     F: BodyFilter + 'static,
     S: Pieces + 'static,
 {
-    let slot = Rc::new(Slot::default());
-    let stages = filters.into_iter().map(|filter| Stage { filter, paused: false, ended: false }).collect();
-    let drive = Drive {
-        direction,
-        source,
-        stages,
-        buffer_max,
-        stream,
-        slot: Rc::clone(&slot),
-        trailers_at: None,
-        source_ended: false,
-        bytes: 0,
-    };
-    Driven { slot, driver: Some(Box::pin(drive.run())) }
+    let mut drive = Drive::new(direction, source, filters, buffer_max, Arc::clone(stream));
+    match drive.at_once().await? {
+        Some(bytes) => Ok(First::Whole(bytes)),
+        None => drive.boxed().first().await,
+    }
 }
 
 // === impl Driven ===
@@ -124,23 +120,20 @@ impl Driven {
     }
 
     /// Waits until the chain lets something out, or ends.
-    ///
-    /// # Cancel safety
-    /// Safe.
-    pub(crate) async fn first(&mut self) -> Result<First, BodyError> {
+    async fn first(mut self) -> Result<First, BodyError> {
         let filled = poll_fn(|cx| self.poll_filled(cx)).await?;
         if !filled {
             return Ok(First::Whole(Bytes::new()));
         }
         if !self.slot.last.get() {
-            return Ok(First::Part);
+            return Ok(First::Part(self));
         }
         let frame = self.slot.frame.borrow_mut().take();
         match frame.map(Frame::into_data) {
             Some(Ok(bytes)) => Ok(First::Whole(bytes)),
             Some(Err(trailers)) => {
                 *self.slot.frame.borrow_mut() = Some(trailers);
-                Ok(First::Part)
+                Ok(First::Part(self))
             }
             None => Ok(First::Whole(Bytes::new())),
         }
@@ -185,6 +178,8 @@ struct Drive<F, S> {
     buffer_max: usize,
     stream: Arc<Stream>,
     slot: Rc<Slot>,
+    /// What was read, and is still to be shown.
+    ahead: Option<Piece>,
     /// The stage in front of which the trailers wait for it to resume.
     trailers_at: Option<usize>,
     source_ended: bool,
@@ -200,6 +195,48 @@ enum Event {
 // === impl Drive ===
 
 impl<F: BodyFilter, S: Pieces> Drive<F, S> {
+    fn new(direction: Direction, source: S, filters: Vec<F>, buffer_max: usize, stream: Arc<Stream>) -> Self {
+        let stage = |filter| Stage { filter, paused: false, ended: false };
+        Drive {
+            direction,
+            source,
+            stages: filters.into_iter().map(stage).collect(),
+            buffer_max,
+            stream,
+            slot: Rc::default(),
+            ahead: None,
+            trailers_at: None,
+            source_ended: false,
+            bytes: 0,
+        }
+    }
+
+    /// The body, if all of it is there now and no filter holds it back. Otherwise [`run`](Drive::run) goes on.
+    async fn at_once(&mut self) -> Result<Option<Bytes>, BodyError> {
+        if self.stream.is_interrupted() {
+            return Err(BodyError::Interrupted);
+        }
+        let piece = {
+            let mut next = pin!(self.source.next());
+            poll_fn(|cx| match next.as_mut().poll(cx) {
+                Poll::Ready(piece) => Poll::Ready(Some(piece)),
+                Poll::Pending => Poll::Ready(None),
+            })
+            .await
+        };
+        match piece.transpose()? {
+            Some(Piece::Data(bytes, true)) => {
+                self.source_ended = true;
+                self.count(bytes.len());
+                self.pass(0, bytes, true).await
+            }
+            piece => {
+                self.ahead = piece;
+                Ok(None)
+            }
+        }
+    }
+
     async fn run(mut self) -> Result<(), BodyError> {
         while !self.source_ended || self.stages.iter().any(|stage| stage.paused) {
             match self.event().await? {
@@ -221,6 +258,9 @@ impl<F: BodyFilter, S: Pieces> Drive<F, S> {
 
     /// An end that was asked for comes first, then what is held, then what is new.
     async fn event(&mut self) -> Result<Event, BodyError> {
+        if let Some(piece) = self.ahead.take() {
+            return Ok(Event::Piece(piece));
+        }
         let (stream, stages, source) = (&self.stream, &self.stages, &mut self.source);
         let paused = stages.iter().any(|stage| stage.paused);
         tokio::select! {
@@ -232,13 +272,21 @@ impl<F: BodyFilter, S: Pieces> Drive<F, S> {
     }
 
     /// Passes `data` through the filters from `from` on, and lets out what is left.
-    async fn flow(&mut self, from: usize, mut data: Bytes, end: bool) -> Result<(), BodyError> {
+    async fn flow(&mut self, from: usize, data: Bytes, end: bool) -> Result<(), BodyError> {
+        if let Some(data) = self.pass(from, data, end).await? {
+            self.emit(data, end).await;
+        }
+        Ok(())
+    }
+
+    /// What the filters from `from` on make of `data`; `None` if one of them holds it.
+    async fn pass(&mut self, from: usize, mut data: Bytes, end: bool) -> Result<Option<Bytes>, BodyError> {
         for stage in self.stages.iter_mut().skip(from) {
             if !stage.filter.wants_body() {
                 continue;
             }
             if data.is_empty() && !end {
-                return Ok(());
+                return Ok(None);
             }
             if stage.filter.held().saturating_add(data.len()) > self.buffer_max {
                 return Err(BodyError::BufferFull);
@@ -251,13 +299,12 @@ impl<F: BodyFilter, S: Pieces> Drive<F, S> {
                 }
                 Verdict::Pause => {
                     stage.paused = true;
-                    return Ok(());
+                    return Ok(None);
                 }
                 Verdict::Interrupted => return Err(BodyError::Interrupted),
             }
         }
-        self.emit(data, end).await;
-        Ok(())
+        Ok(Some(data))
     }
 
     /// Passes the trailers through the filters from `from` on, each filter's held bytes before them.
@@ -342,6 +389,13 @@ impl<F: BodyFilter, S: Pieces> Drive<F, S> {
             Poll::Ready(())
         })
         .await;
+    }
+}
+
+impl<F: BodyFilter + 'static, S: Pieces + 'static> Drive<F, S> {
+    /// To be pulled.
+    fn boxed(self) -> Driven {
+        Driven { slot: Rc::clone(&self.slot), driver: Some(Box::pin(self.run())) }
     }
 }
 

@@ -48,7 +48,7 @@ impl Exchange {
         let info = &mut chain.stream.state().info;
         info.request_bytes = request_bytes;
         info.response_bytes = self.response_bytes;
-        info.code_details = self.details.to_string();
+        info.code_details = self.details.clone();
         info.response_flags = self.flags;
         info.upstream = self.tries.peer();
     }

@@ -13,9 +13,11 @@
 mod response;
 
 use std::borrow::Cow;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
 use agw_wasm::{Opened, RequestHead, ResponseHead, Stream, StreamInfo, Verdict};
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue};
@@ -101,12 +103,15 @@ impl Exchange {
         };
         let body = body.unwrap_or_else(|| Err(self.late(reply::PLUGIN_PAUSE_TIMEOUT).into()))?;
         let request = send_head(stream, body);
-        tokio::select! {
-            biased;
+        let mut answering = pin!(self.dispatch(request));
+        poll_fn(|cx| {
             // A filter's answer wins over one that has just come.
-            () = stream.interrupted() => Err(Halt::Interrupted),
-            answered = self.dispatch(request) => answered,
-        }
+            if stream.poll_interrupted(cx).is_ready() {
+                return Poll::Ready(Err(Halt::Interrupted));
+            }
+            answering.as_mut().poll(cx)
+        })
+        .await
     }
 
     /// Shows the head to each filter of the route, in order; a filter that pauses holds it.
@@ -175,10 +180,9 @@ impl Exchange {
         let meter = self.meter();
         let source = RequestSource { incoming, limit, meter: Rc::clone(&meter) };
         let buffer_max = route.route.buffer_bytes_max;
-        let mut driven = drive(Direction::Request, source, filters, buffer_max, Arc::clone(stream));
-        match driven.first().await {
+        match drive(Direction::Request, source, filters, buffer_max, stream).await {
             Ok(First::Whole(bytes)) => Ok(RequestBody::whole(bytes)),
-            Ok(First::Part) => Ok(RequestBody::driven(driven, meter)),
+            Ok(First::Part(driven)) => Ok(RequestBody::driven(driven, meter)),
             Err(error) => Err(body_halt(error.fault())),
         }
     }
@@ -202,7 +206,7 @@ impl Exchange {
             upstream: None,
             request_bytes: 0,
             response_bytes: 0,
-            code_details: String::new(),
+            code_details: Cow::Borrowed(""),
             response_flags: "",
         }
     }
@@ -232,11 +236,7 @@ fn check_head(stream: &Stream) -> Result<(), Halt> {
 
 /// The head that goes upstream. Filters go on reading theirs.
 fn send_head(stream: &Stream, body: RequestBody) -> Box<Request<RequestBody>> {
-    let mut state = stream.state();
-    state.request_sent = true;
-    let RequestHead { method, authority, path, headers, .. } = state.request.clone();
-    drop(state);
-    let mut headers = headers;
+    let RequestHead { method, authority, path, mut headers, .. } = stream.state().send_request();
     head::strip_request(&mut headers);
     let host = authority.and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
     headers.insert(HOST, host.unwrap_or_else(|| HeaderValue::from_static("")));

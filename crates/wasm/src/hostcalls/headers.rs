@@ -5,7 +5,7 @@ use wasmtime::{Caller, Linker, Result};
 
 use super::{ENV, Sized, keep, sized};
 use crate::guest_memory::{Guest, slice};
-use crate::header_map::{Access, HeaderView};
+use crate::header_map::{Access, HeaderView, Reading};
 use crate::pairs;
 use crate::shim;
 use crate::status::Status;
@@ -121,17 +121,14 @@ fn change(
 fn read<R>(
     data: &VmData,
     map: u32,
-    f: impl FnOnce(&HeaderView<'_>) -> R,
+    f: impl FnOnce(&Reading<'_>) -> R,
 ) -> std::result::Result<Option<R>, Status> {
     let Some(context) = data.stream() else {
         return if map <= 7 { Ok(None) } else { Err(Status::BadArgument) };
     };
-    let mut state = context.stream.state();
-    match HeaderView::of(&mut state, map) {
-        Access::Unknown => Err(Status::BadArgument),
-        Access::Absent => Ok(None),
-        Access::ReadOnly(view) | Access::Writable(view) => Ok(Some(f(&view))),
-    }
+    let state = context.stream.state();
+    let reading = Reading::of(&state, map).map_err(|_| Status::BadArgument)?;
+    Ok(reading.map(|map| f(&map)))
 }
 
 /// Changes a map. A change that comes too late, or of a map that is not there, has no effect and is logged: the
@@ -151,7 +148,7 @@ fn write(
     let outcome = match HeaderView::of(&mut state, map) {
         Access::Unknown => return Ok(Status::BadArgument.into()),
         Access::Absent => return ignored("the map is not there in this phase"),
-        Access::ReadOnly(_) => return ignored("its bytes have gone out already"),
+        Access::ReadOnly => return ignored("its bytes have gone out already"),
         Access::Writable(mut view) => f(&mut view),
     };
     if let Err(reason) = outcome {

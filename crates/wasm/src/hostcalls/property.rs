@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::{HeaderMap, Version};
+use http::Version;
 use wasmtime::{Caller, Linker, Result};
 
 use super::log::unix_nanoseconds;
 use super::{ENV, Sized, keep, sized};
 use crate::guest_memory::{Guest, slice};
 use crate::limits::PROPERTIES_BYTES_MAX;
+use crate::sent::Fields;
 use crate::shim;
 use crate::status::Status;
 use crate::stream::{StreamInfo, StreamState};
@@ -114,7 +115,7 @@ fn of_connection(info: &StreamInfo, what: &str) -> Option<Bytes> {
 }
 
 fn of_request(state: &StreamState, segments: &[&str]) -> Option<Bytes> {
-    let (head, info) = (&state.request, &state.info);
+    let (head, fields, info) = (&state.request, state.request_fields(), &state.info);
     Some(match *segments {
         ["path"] => text(head.path.as_str()),
         ["url_path"] => text(head.path.path()),
@@ -124,33 +125,33 @@ fn of_request(state: &StreamState, segments: &[&str]) -> Option<Bytes> {
         ["method"] => text(head.method.as_str()),
         ["protocol"] => text(protocol(info.version)),
         ["id"] => text(&info.request_id),
-        ["referer"] => joined(&head.headers, "referer")?,
-        ["useragent"] => joined(&head.headers, "user-agent")?,
+        ["referer"] => joined(fields, "referer")?,
+        ["useragent"] => joined(fields, "user-agent")?,
         ["headers", "host" | ":authority"] => text(head.authority.as_ref()?.as_str()),
         ["headers", ":path"] => text(head.path.as_str()),
         ["headers", ":method"] => text(head.method.as_str()),
         ["headers", ":scheme"] => text(head.scheme.as_str()),
-        ["headers", name] => joined(&head.headers, name)?,
+        ["headers", name] => joined(fields, name)?,
         ["time"] => number(unix_nanoseconds(info.started)),
         ["duration"] => nanoseconds_since(info.started),
-        ["size"] => number(content_length(&head.headers).unwrap_or(info.request_bytes)),
-        ["total_size"] => number(info.request_bytes + headers_bytes(&head.headers)),
-        ["headers_bytes"] => number(headers_bytes(&head.headers)),
+        ["size"] => number(content_length(fields).unwrap_or(info.request_bytes)),
+        ["total_size"] => number(info.request_bytes + headers_bytes(fields)),
+        ["headers_bytes"] => number(headers_bytes(fields)),
         _ => return None,
     })
 }
 
 fn of_response(state: &StreamState, segments: &[&str]) -> Option<Bytes> {
-    let (head, info) = (state.response.as_ref()?, &state.info);
+    let (head, fields, info) = (state.response.as_ref()?, state.response_fields()?, &state.info);
     Some(match *segments {
         ["code"] => number(head.status.as_u16().into()),
         ["code_details"] => text(&info.code_details),
         ["flags"] => number(u64::from(!info.response_flags.is_empty())),
-        ["headers", name] => joined(&head.headers, name)?,
-        ["trailers", name] => joined(state.response_trailers.as_ref()?, name)?,
+        ["headers", name] => joined(fields, name)?,
+        ["trailers", name] => joined(Fields::Map(state.response_trailers.as_ref()?), name)?,
         ["size"] => number(info.response_bytes),
-        ["total_size"] => number(info.response_bytes + headers_bytes(&head.headers)),
-        ["headers_bytes"] => number(headers_bytes(&head.headers)),
+        ["total_size"] => number(info.response_bytes + headers_bytes(fields)),
+        ["headers_bytes"] => number(headers_bytes(fields)),
         ["grpc_status"] => number(grpc_status(state)?),
         _ => return None,
     })
@@ -178,23 +179,29 @@ fn nanoseconds_since(start: SystemTime) -> Bytes {
 }
 
 /// All values of a header, joined by commas.
-fn joined(headers: &HeaderMap, name: &str) -> Option<Bytes> {
-    let values: Vec<&[u8]> = headers.get_all(name).iter().map(|value| value.as_bytes()).collect();
+fn joined(fields: Fields<'_>, name: &str) -> Option<Bytes> {
+    let values = fields.all(name);
     (!values.is_empty()).then(|| values.join(&b","[..]).into())
 }
 
-fn headers_bytes(headers: &HeaderMap) -> u64 {
-    headers.iter().map(|(name, value)| (name.as_str().len() + value.len()) as u64).sum()
+fn headers_bytes(fields: Fields<'_>) -> u64 {
+    let mut bytes = 0;
+    fields.each(|name, value| bytes += (name.len() + value.len()) as u64);
+    bytes
 }
 
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+fn content_length(fields: Fields<'_>) -> Option<u64> {
+    decimal(fields, "content-length")
 }
 
 fn grpc_status(state: &StreamState) -> Option<u64> {
-    let of = |headers: &HeaderMap| headers.get("grpc-status")?.to_str().ok()?.parse().ok();
-    let trailers = state.response_trailers.as_ref().and_then(of);
-    trailers.or_else(|| state.response.as_ref().and_then(|head| of(&head.headers)))
+    let trailers = state.response_trailers.as_ref().map(Fields::Map);
+    let of = |fields| decimal(fields, "grpc-status");
+    trailers.and_then(of).or_else(|| state.response_fields().and_then(of))
+}
+
+fn decimal(fields: Fields<'_>, name: &str) -> Option<u64> {
+    std::str::from_utf8(fields.get(name)?).ok()?.parse().ok()
 }
 
 fn protocol(version: Version) -> &'static str {

@@ -8,6 +8,7 @@ use super::ENV;
 use crate::context::Direction;
 use crate::guest_memory::Guest;
 use crate::pairs;
+use crate::sent::Fields;
 use crate::status::Status;
 use crate::stream::LocalReply;
 use crate::vm_data::VmData;
@@ -47,7 +48,7 @@ fn proxy_send_local_response(
         return Ok(Status::Ok.into());
     };
     if let Ok(grpc_status) = i32::try_from(grpc_status)
-        && is_grpc(&context.stream.state().request.headers)
+        && is_grpc(context.stream.state().request_fields())
     {
         reply = grpc_reply(reply, grpc_status);
     }
@@ -87,9 +88,8 @@ fn header_map(bytes: &[u8]) -> Result<HeaderMap> {
     Ok(headers)
 }
 
-fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(http::header::CONTENT_TYPE).is_some_and(|value| {
-        let value = value.as_bytes();
+fn is_grpc(headers: Fields<'_>) -> bool {
+    headers.get("content-type").is_some_and(|value| {
         value.starts_with(b"application/grpc") && matches!(value.get(16), None | Some(b'+' | b';'))
     })
 }

@@ -46,7 +46,7 @@ fn a_local_response_after_the_head_has_gone_out_is_ignored() {
         let plugin = worker.load(plugin(), guest).await;
         let stream = stream();
         let filter = worker.open(&plugin, &stream).await;
-        stream.state().response_sent = true;
+        stream.state().send_response();
         assert_eq!(filter.response_body(Bytes::from_static(b"x"), true).await, Verdict::Continue);
         assert_eq!(worker.lines.take(), ["0"]);
         assert!(stream.state().local_reply.is_none());

@@ -106,7 +106,7 @@ fn neighbours_in_a_shared_vm_follow_the_policy() {
             let next = worker.open(&plugin, &between).await;
             let late = worker.open(&plugin, &sent).await;
             assert_eq!(waiting.request_body(Bytes::from_static(b"held"), true).await, Verdict::Pause);
-            sent.state().response_sent = true;
+            sent.state().send_response();
 
             let bad = trapped_stream();
             let filter = worker.open(&plugin, &bad).await;

@@ -102,8 +102,21 @@ impl Rig {
         let (feed, source) = mpsc::unbounded_channel();
         let stream = stream();
         let filters = filters.iter().map(|filter| (*filter).clone()).collect();
-        let driven = drive(Direction::Request, Feed(source), filters, buffer_max, Arc::clone(&stream));
-        Rig { driven, feed, stream }
+        let drive = Drive::new(Direction::Request, Feed(source), filters, buffer_max, Arc::clone(&stream));
+        Rig { driven: drive.boxed(), feed, stream }
+    }
+
+    /// What [`drive`] comes to if these pieces are there at once; more can be fed to what is to be streamed.
+    async fn begin(
+        filters: &[&Scripted],
+        pieces: Vec<Piece>,
+    ) -> (Result<First, BodyError>, mpsc::UnboundedSender<Piece>) {
+        let (feed, source) = mpsc::unbounded_channel();
+        for piece in pieces {
+            feed.send(piece).unwrap();
+        }
+        let filters = filters.iter().map(|filter| (*filter).clone()).collect();
+        (drive(Direction::Request, Feed(source), filters, 1000, &stream()).await, feed)
     }
 
     fn feed(&self, text: &'static str, end: bool) {
@@ -116,15 +129,8 @@ impl Rig {
         self.feed.send(Piece::Trailers(trailers)).unwrap();
     }
 
-    /// The next frame: a chunk's text, `trailers`, or `end`.
     async fn next(&mut self) -> Result<String, BodyError> {
-        Ok(match poll_fn(|cx| self.driven.poll_next(cx)).await.transpose()? {
-            None => "end".into(),
-            Some(frame) => match frame.into_data() {
-                Ok(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
-                Err(_) => "trailers".into(),
-            },
-        })
+        next(&mut self.driven).await
     }
 
     /// Nothing comes out while nothing else happens.
@@ -160,10 +166,21 @@ fn stream() -> Arc<Stream> {
         upstream: None,
         request_bytes: 0,
         response_bytes: 0,
-        code_details: String::new(),
+        code_details: "".into(),
         response_flags: "",
     };
     Stream::new(request, info)
+}
+
+/// The next frame: a chunk's text, `trailers`, or `end`.
+async fn next(driven: &mut Driven) -> Result<String, BodyError> {
+    Ok(match poll_fn(|cx| driven.poll_next(cx)).await.transpose()? {
+        None => "end".into(),
+        Some(frame) => match frame.into_data() {
+            Ok(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+            Err(_) => "trailers".into(),
+        },
+    })
 }
 
 fn seen(list: &[(&str, bool)]) -> Vec<(String, bool)> {
@@ -312,39 +329,75 @@ async fn nothing_is_read_ahead_of_a_slow_reader() {
     assert!(filter.seen().len() <= 2, "{:?}", filter.seen());
 }
 
+fn data(text: &'static str, end: bool) -> Piece {
+    Piece::Data(Bytes::from_static(text.as_bytes()), end)
+}
+
+/// What a body comes to that is to be streamed: all frames, as [`next`] has them.
+async fn streamed(first: Result<First, BodyError>) -> Result<Vec<String>, BodyError> {
+    let First::Part(mut driven) = first? else { panic!("it is taken for whole") };
+    let mut frames = Vec::new();
+    while frames.last().is_none_or(|last| last != "end") {
+        frames.push(next(&mut driven).await?);
+    }
+    Ok(frames)
+}
+
 #[tokio::test]
-async fn a_body_that_is_complete_at_once_is_known_whole() {
-    let mut rig = Rig::new(&[&Scripted::new(&[Pause])]);
-    rig.feed("ab", false);
-    rig.feed("cd", true);
-    assert!(matches!(rig.driven.first().await.unwrap(), First::Whole(bytes) if bytes == "abcd"));
+async fn a_body_that_is_there_at_once_passes_every_filter_and_is_known_whole() {
+    let (one, two) = (Scripted::new(&[]), Scripted::new(&[]));
+    let (first, _feed) = Rig::begin(&[&one, &two], vec![data("abcd", true)]).await;
+    assert!(matches!(first.unwrap(), First::Whole(bytes) if bytes == "abcd"));
+    assert_eq!((one.seen(), two.seen()), (seen(&[("abcd", true)]), seen(&[("abcd", true)])));
+}
+
+#[tokio::test]
+async fn a_body_of_several_chunks_that_a_filter_held_is_known_whole() {
+    let (first, _feed) =
+        Rig::begin(&[&Scripted::new(&[Pause])], vec![data("ab", false), data("cd", true)]).await;
+    assert!(matches!(first.unwrap(), First::Whole(bytes) if bytes == "abcd"));
+}
+
+#[tokio::test]
+async fn a_whole_body_that_a_filter_holds_goes_on_when_the_filter_does() {
+    let (holds, behind) = (Scripted::new(&[Pause]), Scripted::new(&[]));
+    holds.0.resume.notify_one();
+    let (first, _feed) = Rig::begin(&[&holds, &behind], vec![data("ab", true)]).await;
+    assert!(matches!(first.unwrap(), First::Whole(bytes) if bytes == "ab"));
+    assert_eq!(behind.seen(), seen(&[("ab", true)]));
+}
+
+#[tokio::test]
+async fn a_whole_body_that_a_filter_answers_ends() {
+    let (first, _feed) = Rig::begin(&[&Scripted::new(&[Interrupted])], vec![data("ab", true)]).await;
+    assert!(matches!(first, Err(BodyError::Interrupted)));
 }
 
 #[tokio::test]
 async fn a_body_that_goes_on_is_not_taken_for_whole() {
-    let mut rig = Rig::new(&[&Scripted::new(&[])]);
-    rig.feed("ab", false);
-    assert!(matches!(rig.driven.first().await.unwrap(), First::Part));
-    assert_eq!(rig.next().await.unwrap(), "ab");
-    rig.feed("cd", true);
-    assert_eq!(rig.next().await.unwrap(), "cd");
-    assert!(rig.driven.is_end());
+    let (first, feed) = Rig::begin(&[&Scripted::new(&[])], vec![data("ab", false)]).await;
+    feed.send(data("cd", true)).unwrap();
+    assert_eq!(streamed(first).await.unwrap(), ["ab", "cd", "end"]);
 }
 
 #[tokio::test]
 async fn a_body_with_trailers_is_not_taken_for_whole() {
-    let mut rig = Rig::new(&[&Scripted::with_trailers(&[], Continue)]);
-    rig.feed_trailers();
-    assert!(matches!(rig.driven.first().await.unwrap(), First::Part));
-    assert_eq!(rig.next().await.unwrap(), "trailers");
+    let pieces = vec![data("ab", false), Piece::Trailers(HeaderMap::new())];
+    let (first, _feed) = Rig::begin(&[&Scripted::with_trailers(&[], Continue)], pieces).await;
+    assert_eq!(streamed(first).await.unwrap(), ["ab", "trailers", "end"]);
+}
+
+#[tokio::test]
+async fn trailers_alone_are_not_taken_for_a_whole_body() {
+    let pieces = vec![Piece::Trailers(HeaderMap::new())];
+    let (first, _feed) = Rig::begin(&[&Scripted::with_trailers(&[], Continue)], pieces).await;
+    assert_eq!(streamed(first).await.unwrap(), ["trailers", "end"]);
 }
 
 #[tokio::test]
 async fn a_body_that_a_filter_removed_is_whole_and_empty() {
-    let filter = Scripted::new(&[]);
-    let mut rig = Rig::new(&[&filter]);
-    rig.feed("", true);
-    assert!(matches!(rig.driven.first().await.unwrap(), First::Whole(bytes) if bytes.is_empty()));
+    let (first, _feed) = Rig::begin(&[&Scripted::new(&[])], vec![data("", true)]).await;
+    assert!(matches!(first.unwrap(), First::Whole(bytes) if bytes.is_empty()));
 }
 
 #[tokio::test]

@@ -121,10 +121,9 @@ impl Exchange {
         }
         let buffer_max = self.route.as_ref().map_or(0, |route| route.route.buffer_bytes_max);
         let source = Watched { source, clock: Rc::clone(&self.clock) };
-        let mut driven = drive(Direction::Response, source, filters, buffer_max, Arc::clone(stream));
-        Ok(match driven.first().await? {
+        Ok(match drive(Direction::Response, source, filters, buffer_max, stream).await? {
             First::Whole(bytes) => Outgoing::Source(ResponseSource::Whole(bytes)),
-            First::Part => Outgoing::Driven(driven),
+            First::Part(driven) => Outgoing::Driven(driven),
         })
     }
 
@@ -173,17 +172,14 @@ impl Exchange {
     fn show(&self, stream: &Stream, answer: &Answer) {
         let info = &mut stream.state().info;
         info.upstream = self.tries.peer();
-        info.code_details.clear();
-        info.code_details.push_str(&answer.details);
+        info.code_details = answer.details.clone();
         info.response_flags = answer.flags;
     }
 
     /// The head as the filters left it, framed as the body is. From now on it cannot be changed.
     fn take_head(&self, stream: &Stream, outgoing: &Outgoing) -> ResponseHead {
-        let mut state = stream.state();
-        state.response_sent = true;
         let empty = || ResponseHead { status: StatusCode::INTERNAL_SERVER_ERROR, headers: HeaderMap::new() };
-        let mut head = state.response.clone().unwrap_or_else(empty);
+        let mut head = stream.state().send_response().unwrap_or_else(empty);
         let upgraded = head.status == StatusCode::SWITCHING_PROTOCOLS && self.agreed.is_some();
         if head.status.is_informational() && !upgraded {
             head.status = StatusCode::INTERNAL_SERVER_ERROR;
