@@ -83,10 +83,10 @@ impl<'a> Batch<'a> {
         self.check()?;
         let Some(lease) = self.lease else {
             let bytes = self.redis.exchange(&self.commands, self.atomic, Style::Blocking, None)?;
-            return read(&bytes, self.commands.len(), self.atomic);
+            return read(&bytes, self.commands.as_wire().len(), self.atomic);
         };
         let bytes = lease.exchange(&self.redis, &self.commands, self.atomic)?;
-        read(&bytes, self.commands.len(), self.atomic)
+        read(&bytes, self.commands.as_wire().len(), self.atomic)
     }
 
     /// Sends the batch and does not wait: the reply comes to `on_foreign_function`, where [`answer`] reads it.
@@ -110,14 +110,16 @@ impl<'a> Batch<'a> {
         }
         let bytes = self.redis.exchange(&self.commands, self.atomic, Style::Callback, None)?;
         match Response::decode(&bytes)?.answer {
-            Answer::CallId(id) => Ok(CallId { id, commands: self.commands.len(), atomic: self.atomic }),
+            Answer::CallId(id) => {
+                Ok(CallId { id, commands: self.commands.as_wire().len(), atomic: self.atomic })
+            }
             Answer::Error(error) => Err(error.into()),
             Answer::Resp(_) | Answer::Sql(_) => Err(Error::Host("the host answered a callback call at once")),
         }
     }
 
     fn check(&self) -> Result<(), Error> {
-        if self.commands.len() == 0 {
+        if self.commands.as_wire().is_empty() {
             return Err(Error::invalid("the batch is empty"));
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agw_wire::{Answer, RedisBatch, Request, Response, Style};
+use agw_wire::{Answer, Response, Style};
 
 use crate::arguments::Commands;
 use crate::{Batch, Error, FromReply, Lease, Reply, Script, transport};
@@ -154,16 +154,8 @@ impl<'a> Redis<'a> {
         style: Style,
         lease: Option<agw_wire::Lease>,
     ) -> Result<Vec<u8>, Error> {
-        let batch = RedisBatch { commands: commands.to_wire(), atomic, lease };
-        let request = Request {
-            resource: self.resource,
-            style,
-            deadline_ms: self.deadline_ms,
-            cancel: 0,
-            redis: Some(batch),
-            sql: None,
-        };
-        transport::call(agw_wire::AGW_REDIS, &request.encode())
+        let request = commands.as_wire().encode(self.resource, style, self.deadline_ms, atomic, lease);
+        transport::call(agw_wire::AGW_REDIS, &request)
     }
 }
 

@@ -3,7 +3,7 @@
 //! It keeps its place: bytes that were looked at are not looked at again when more arrive. Announced lengths are
 //! checked against the call's bound before their bytes come. It accepts what `agw_wire::resp::parse` accepts.
 
-use agw_wire::resp::DEPTH_MAX;
+use agw_wire::resp::{DEPTH_MAX, decimal};
 use thiserror::Error;
 
 /// Shortest reply: `_\r\n`. Bounds from below what an announced number of replies will take.
@@ -207,7 +207,7 @@ fn pairs(line: &[u8]) -> Result<u64, FrameError> {
 }
 
 fn int(line: &[u8]) -> Result<i64, FrameError> {
-    std::str::from_utf8(line).ok().and_then(|text| text.parse().ok()).ok_or(FrameError::Malformed)
+    decimal(line).ok_or(FrameError::Malformed)
 }
 
 fn check_double(line: &[u8]) -> Result<(), FrameError> {

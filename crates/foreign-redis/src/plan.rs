@@ -86,7 +86,7 @@ impl Plan {
             let message = format!("the batch has {count} commands, the resource takes {}", policy.batch_max);
             return Err(CallError::new(Code::TooLarge, message));
         }
-        let mut building = Building::new(policy, scripts, batch.lease.is_some());
+        let mut building = Building::new(policy, scripts, batch);
         if batch.atomic {
             building.out.extend_from_slice(b"*1\r\n$5\r\nMULTI\r\n");
         }
@@ -146,12 +146,13 @@ enum Refused {
 // === impl Building ===
 
 impl<'p> Building<'p> {
-    fn new(policy: &'p Policy, scripts: &'p Scripts, leased: bool) -> Self {
+    fn new(policy: &'p Policy, scripts: &'p Scripts, batch: &RedisBatch<'_>) -> Self {
         Building {
             policy,
             scripts,
-            out: Vec::new(),
-            leased,
+            // So that short commands need no more.
+            out: Vec::with_capacity(128 * batch.commands.len().min(32)),
+            leased: batch.lease.is_some(),
             writes: false,
             watching: Watching::AsBefore,
             script: None,

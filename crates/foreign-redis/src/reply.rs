@@ -88,27 +88,50 @@ fn finish_batch(rules: &[ReplyRule], replies: Bytes, prefix: &[u8]) -> Result<By
 }
 
 fn finish_atomic(rules: &[ReplyRule], replies: &Bytes, prefix: &[u8]) -> Result<Bytes, Rejected> {
-    let mut cursor = Cursor::new(replies);
-    for _ in 0..=rules.len() {
-        let reply = next(&mut cursor)?;
-        check(reply, Retry::Safe)?;
-        if reply.starts_with(b"-") {
-            // It was not queued, so that EXEC has run nothing; its own reply says only that.
-            return apply(ReplyRule::AsIs, replies.slice_ref(reply), prefix);
-        }
-    }
-    let exec = next(&mut cursor)?;
+    let Some(exec) = past_queued(rules.len(), replies) else {
+        return not_queued(rules.len(), replies, prefix);
+    };
     check(exec, Retry::Safe)?;
     let mut elements = Cursor::new(exec);
     if let Ok(Head::Array(len)) = elements.head() {
-        for _ in 0..len {
-            check(next(&mut elements)?, Retry::IfIdempotent)?;
+        let mut as_is = len == rules.len();
+        for place in 0..len {
+            let reply = next(&mut elements)?;
+            check(reply, Retry::IfIdempotent)?;
+            let named = rules.get(place) != Some(&ReplyRule::AsIs) || matches!(reply, [b'-' | b'!', ..]);
+            as_is &= prefix.is_empty() || !named;
+        }
+        if as_is && elements.rest().is_empty() {
+            return Ok(replies.slice_ref(exec));
         }
     }
     match ReplyRule::apply_exec(rules, exec, prefix).map_err(unfit)? {
         std::borrow::Cow::Borrowed(_) => Ok(replies.slice_ref(exec)),
         std::borrow::Cow::Owned(changed) => Ok(changed.into()),
     }
+}
+
+/// What comes behind `+OK` and a `+QUEUED` for each command, if all were queued.
+fn past_queued(commands: usize, replies: &[u8]) -> Option<&[u8]> {
+    let mut rest = replies.strip_prefix(b"+OK\r\n")?;
+    for _ in 0..commands {
+        rest = rest.strip_prefix(b"+QUEUED\r\n")?;
+    }
+    Some(rest)
+}
+
+/// The first command that was refused, so that `EXEC` has run nothing; its own reply says only that.
+#[cold]
+fn not_queued(commands: usize, replies: &Bytes, prefix: &[u8]) -> Result<Bytes, Rejected> {
+    let mut cursor = Cursor::new(replies);
+    for _ in 0..=commands {
+        let reply = next(&mut cursor)?;
+        check(reply, Retry::Safe)?;
+        if reply.starts_with(b"-") {
+            return apply(ReplyRule::AsIs, replies.slice_ref(reply), prefix);
+        }
+    }
+    Err(unexpected("the commands were not queued"))
 }
 
 fn apply(rule: ReplyRule, reply: Bytes, prefix: &[u8]) -> Result<Bytes, Rejected> {
@@ -257,6 +280,36 @@ mod tests {
         assert_eq!(shape.finish(replies, b"").unwrap(), "-ERR wrong\r\n");
         let replies = Bytes::from_static(b"+OK\r\n-NOPERM u\r\n+QUEUED\r\n-EXECABORT x\r\n");
         assert_eq!(shape.finish(replies, b"").unwrap_err().error.code, Code::Auth);
+    }
+
+    #[test]
+    fn an_atomic_batch_whose_replies_do_not_fit_is_rejected() {
+        let shape = Shape::Atomic(vec![ReplyRule::AsIs; 2]);
+        for replies in [
+            "+OK\r\n+QUEUED\r\n+queued\r\n*2\r\n:1\r\n:2\r\n",
+            "+OK\r\n+QUEUED\r\n+QUEUED\r\n*1\r\n:1\r\n",
+            "+OK\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n:1\r\n:2\r\n:3\r\n",
+            "+OK\r\n+QUEUED\r\n+QUEUED\r\n:2\r\n",
+        ] {
+            for prefix in [&b""[..], b"p:"] {
+                let rejected = shape.finish(Bytes::from_static(replies.as_bytes()), prefix).unwrap_err();
+                assert!(rejected.retire, "{replies:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_atomic_batch_is_rewritten_only_where_a_rule_says_so() {
+        let shape = Shape::Atomic(vec![ReplyRule::AsIs, ReplyRule::KeyFirst, ReplyRule::AsIs]);
+        let queued = "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n";
+        let replies = format!("{queued}*3\r\n$3\r\np:a\r\n*2\r\n$3\r\np:k\r\n$1\r\nv\r\n-ERR 'p:k'\r\n");
+        assert_eq!(
+            shape.finish(replies.into(), b"p:").unwrap(),
+            "*3\r\n$3\r\np:a\r\n*2\r\n$1\r\nk\r\n$1\r\nv\r\n-ERR 'k'\r\n"
+        );
+        let plain = Shape::Atomic(vec![ReplyRule::AsIs]);
+        let replies = Bytes::from_static(b"+OK\r\n+QUEUED\r\n*1\r\n-ERR 'p:k'\r\n");
+        assert_eq!(plain.finish(replies, b"p:").unwrap(), "*1\r\n-ERR 'k'\r\n");
     }
 
     #[test]

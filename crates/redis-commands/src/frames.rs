@@ -1,5 +1,7 @@
 //! Finds where replies begin and end without building them: one pass, no recursion, no allocation.
 
+use agw_wire::resp::decimal;
+
 use crate::reply::ReplyError;
 
 /// A reply's first line.
@@ -25,8 +27,7 @@ pub(crate) fn head(bytes: &[u8], at: usize) -> Result<Head, ReplyError> {
 }
 
 fn number(text: &[u8]) -> Result<i64, ReplyError> {
-    let text = std::str::from_utf8(text).map_err(|_| ReplyError::Malformed)?;
-    text.parse().map_err(|_| ReplyError::Malformed)
+    decimal(text).ok_or(ReplyError::Malformed)
 }
 
 impl Head {

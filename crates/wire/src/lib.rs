@@ -5,6 +5,7 @@
 extern crate alloc;
 
 mod code;
+mod commands;
 mod error;
 mod protobuf;
 mod request;
@@ -13,6 +14,7 @@ mod response;
 pub mod sql;
 
 pub use code::{Code, Kind, Retry};
+pub use commands::RedisCommands;
 pub use error::DecodeError;
 pub use request::{Lease, RedisBatch, RedisCommand, Request, Style};
 pub use response::{Answer, CallError, Response};

@@ -144,6 +144,16 @@ impl<'a> Request<'a> {
     }
 }
 
+/// Most lists are that short. A vector that grows from nothing costs twice as much.
+const FIRST: usize = 6;
+
+fn push<T>(list: &mut Vec<T>, item: T) {
+    if list.capacity() == 0 {
+        *list = Vec::with_capacity(FIRST);
+    }
+    list.push(item);
+}
+
 // === impl RedisBatch ===
 
 impl<'a> RedisBatch<'a> {
@@ -160,9 +170,7 @@ impl<'a> RedisBatch<'a> {
         }
         protobuf::put_uint(out, 2, self.atomic.into());
         if let Some(lease) = self.lease {
-            protobuf::put_delimiter(out, 3, lease.len());
-            protobuf::put_uint(out, 1, lease.id.into());
-            protobuf::put_uint(out, 2, lease.keep.into());
+            lease.put(out);
         }
     }
 
@@ -171,7 +179,10 @@ impl<'a> RedisBatch<'a> {
         let mut reader = Reader::new(bytes);
         while let Some((number, field)) = reader.next()? {
             match (number, field) {
-                (1, Field::Bytes(value)) => batch.commands.push(RedisCommand::decode(value)?),
+                (1, Field::Bytes(value)) => {
+                    let command = RedisCommand::decode(value)?;
+                    push(&mut batch.commands, command);
+                }
                 (2, Field::Varint(value)) => batch.atomic = value != 0,
                 (3, Field::Bytes(value)) => {
                     if batch.lease.is_some() {
@@ -213,7 +224,7 @@ impl<'a> RedisCommand<'a> {
         let mut reader = Reader::new(bytes);
         while let Some((number, field)) = reader.next()? {
             match (number, field) {
-                (1, Field::Bytes(value)) => command.args.push(value),
+                (1, Field::Bytes(value)) => push(&mut command.args, value),
                 (2, Field::Bytes(value)) => command.script = protobuf::text(value, "script")?,
                 (3, Field::Varint(value)) => command.script_keys = protobuf::uint32(value, "script_keys")?,
                 (number, field) => return Err(unknown("RedisCommand", number, field)),
@@ -226,8 +237,15 @@ impl<'a> RedisCommand<'a> {
 // === impl Lease ===
 
 impl Lease {
-    fn len(self) -> usize {
+    pub(crate) fn len(self) -> usize {
         protobuf::uint_len(1, self.id.into()) + protobuf::uint_len(2, self.keep.into())
+    }
+
+    /// As a batch's field.
+    pub(crate) fn put(self, out: &mut Vec<u8>) {
+        protobuf::put_delimiter(out, 3, self.len());
+        protobuf::put_uint(out, 1, self.id.into());
+        protobuf::put_uint(out, 2, self.keep.into());
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {

@@ -87,24 +87,62 @@ pub fn put_bulk(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Appends a type byte, a length and the line end, such as `*3\r\n`.
 pub fn put_header(out: &mut Vec<u8>, kind: u8, len: usize) {
-    out.push(kind);
-    put_decimal(out, len as u64);
-    out.extend_from_slice(b"\r\n");
+    // Built first and written at once, for each write looks whether there is room.
+    let mut head = [b'\r'; DIGITS_MAX + 3];
+    head[DIGITS_MAX + 2] = b'\n';
+    let at = decimal_before(&mut head, DIGITS_MAX + 1, len as u64) - 1;
+    head[at] = kind;
+    out.extend_from_slice(&head[at..]);
 }
 
 /// Appends a number in decimal. In a guest `core::fmt` costs many times this.
-pub fn put_decimal(out: &mut Vec<u8>, mut value: u64) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
+pub fn put_decimal(out: &mut Vec<u8>, value: u64) {
+    let mut digits = [0u8; DIGITS_MAX];
+    let at = decimal_before(&mut digits, DIGITS_MAX, value);
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Decimal digits of the largest number.
+const DIGITS_MAX: usize = 20;
+
+/// Writes a number that ends before `end`, and says where it begins.
+fn decimal_before(text: &mut [u8], end: usize, mut value: u64) -> usize {
+    let mut at = end;
     loop {
         at -= 1;
-        digits[at] = b'0' + (value % 10) as u8;
+        text[at] = b'0' + (value % 10) as u8;
         value /= 10;
         if value == 0 {
-            break;
+            return at;
         }
     }
-    out.extend_from_slice(&digits[at..]);
+}
+
+/// Reads a number as RESP writes it: decimal digits, perhaps behind a sign. `None` for anything else, and for what a
+/// signed number of 64 bits does not hold.
+pub fn decimal(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() {
+        return None;
+    }
+    // Below zero there is one number more.
+    let mut value = 0i64;
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        // A checked multiplication is one of 128 bits in a guest.
+        if value < i64::MIN / 10 {
+            return None;
+        }
+        value = (value * 10).checked_sub(digit.into())?;
+    }
+    if negative { Some(value) } else { value.checked_neg() }
 }
 
 /// Reads the first reply and says how many bytes it took. Attributes (RESP3's `|`) are skipped.
@@ -345,8 +383,7 @@ fn length(line: &[u8]) -> Result<Option<usize>, ParseError> {
 }
 
 fn int(line: &[u8]) -> Result<i64, ParseError> {
-    let text = core::str::from_utf8(line).map_err(|_| ParseError::Malformed)?;
-    text.parse().map_err(|_| ParseError::Malformed)
+    decimal(line).ok_or(ParseError::Malformed)
 }
 
 fn double(line: &[u8]) -> Result<f64, ParseError> {
@@ -389,6 +426,9 @@ mod cursor_tests {
 
 #[cfg(test)]
 mod tests {
+    use alloc::format;
+    use alloc::string::ToString as _;
+
     use super::*;
 
     #[test]
@@ -399,6 +439,22 @@ mod tests {
             let mut out = Vec::new();
             put_decimal(&mut out, value);
             assert_eq!(out, text.as_bytes());
+            out.clear();
+            put_header(&mut out, b'*', value as usize);
+            assert_eq!(out, format!("*{text}\r\n").as_bytes());
         }
+    }
+
+    #[test]
+    fn what_is_no_number_of_64_bits_is_none() {
+        for text in
+            ["", "-", "+", "+-1", " 1", "1 ", "1.0", "0x1", "9223372036854775808", "-9223372036854775809"]
+        {
+            assert_eq!(decimal(text.as_bytes()), None, "{text:?}");
+        }
+        for number in [0, 1, -1, 10, -4096, i64::MAX, i64::MIN] {
+            assert_eq!(decimal(number.to_string().as_bytes()), Some(number));
+        }
+        assert_eq!((decimal(b"+7"), decimal(b"-0"), decimal(b"007")), (Some(7), Some(0), Some(7)));
     }
 }

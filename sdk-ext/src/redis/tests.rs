@@ -1,4 +1,4 @@
-use agw_wire::{CallError, Code, RedisCommand};
+use agw_wire::{CallError, Code, RedisCommand, Request};
 
 use super::*;
 use crate::SetOptions;
