@@ -5,6 +5,7 @@ use agw_tests::{Metrics, RedisServer};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::apart::Side;
 use crate::attempts::{Attempt, Attempts};
 use crate::generator::plan::{Plan, Report};
 use crate::load::{Load, Observed, Role};
@@ -17,7 +18,8 @@ use crate::subjects::{Subject, rate_limit_document};
 pub(crate) const METHOD: &str = "All three loads are paced alike: half of the requests/s that agw-rate-limit reached \
 in a closed loop, evenly spaced by a kernel timer, each sent on a free connection. Direct: MULTI, SET NX, INCR, PTTL, \
 EXEC as one atomic pipeline on one multiplexed redis-rs connection. With and without: whole requests through AGW, on a \
-route with the rate-limit plugin and on one without. Call: AGW's own histogram of the foreign call; its p99 is the \
+route with the rate-limit plugin and on one without. Who asks Redis, redis-rs or AGW, has one processor, everybody \
+else has the others; on a single processor all share it. Call: AGW's own histogram of the foreign call; its p99 is the \
 upper bound of a bucket. Added: the larger of (with - without - direct) and (call - direct), p99 for p99.";
 
 /// A paced load that falls behind its pace by more than this does not count.
@@ -105,7 +107,7 @@ impl Latency {
             let (observed, calls) = attempts.until_valid((way.name(), self.connections, number), || {
                 let load = self.load(*way, stage, &gateway, &redis)?;
                 let before = call_histogram(&gateway)?;
-                let observed = paced(&load, self.rate, &watched);
+                let observed = paced(stage.run(&load, way.side_of_load(), &watched), self.rate);
                 let calls = call_histogram(&gateway)?.since(&before);
                 Ok(observed.map(|observed| (observed, calls)))
             })?;
@@ -154,6 +156,14 @@ impl Round {
 // === impl Way ===
 
 impl Way {
+    /// Of the process that makes the load.
+    fn side_of_load(self) -> Side {
+        match self {
+            Way::Direct => Side::Subject,
+            Way::With | Way::Without => Side::Others,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Way::Direct => "redis-rs direct",
@@ -163,8 +173,8 @@ impl Way {
     }
 }
 
-fn paced(load: &Load, rate: f64, watched: &[(Role, u32)]) -> Attempt<Observed> {
-    let observed = load.run(watched).map_err(|error| format!("{error:#}"))?;
+fn paced(observed: Result<Observed>, rate: f64) -> Attempt<Observed> {
+    let observed = observed.map_err(|error| format!("{error:#}"))?;
     match invalid(&observed).or_else(|| behind(&observed.report, rate)) {
         Some(reason) => Err(reason),
         None => Ok(observed),

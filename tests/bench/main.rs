@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "tables are its output")]
 #![expect(clippy::print_stderr, reason = "and its progress goes beside them")]
 
+mod apart;
 mod attempts;
 mod commands;
 mod generator;
@@ -110,7 +111,7 @@ fn measure(options: &Options) -> Result<Results> {
     // Not in the middle of a round.
     agw_tests::gateway::binary()?;
     agw_tests::guest("header-filter")?;
-    let mut stage = Stage::new(upstream::start(options.upstream)?, options.warmup, options.duration);
+    let mut stage = Stage::new(upstream::start(options.upstream)?, options.warmup, options.duration)?;
     let mut attempts = Attempts::default();
     let Settings { rounds, connections, .. } = results.settings.clone();
     if options.measures_load() {

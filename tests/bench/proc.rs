@@ -39,6 +39,14 @@ pub(crate) fn peak_memory(pid: u32) -> Result<u64> {
     peaks.sum()
 }
 
+/// A process and its living descendants, by their numbers.
+///
+/// # Errors
+/// When the process is gone.
+pub(crate) fn descended(pid: u32) -> Result<Vec<u32>> {
+    Ok(tree(pid)?.into_keys().collect())
+}
+
 /// CPU time that the whole machine has used, and that others of the same host took from it.
 ///
 /// # Errors

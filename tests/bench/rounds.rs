@@ -6,6 +6,7 @@ use std::time::Duration;
 use agw_tests::RedisServer;
 use anyhow::{Context, Result};
 
+use crate::apart::{Apart, Side};
 use crate::attempts::{Attempt, Attempts};
 use crate::commands;
 use crate::generator::plan::Plan;
@@ -22,6 +23,8 @@ pub(crate) const KEYS: usize = 10_000;
 #[derive(Debug)]
 pub(crate) struct Stage {
     upstream: Server,
+    /// `None` on a single processor.
+    apart: Option<Apart>,
     pub(crate) warmup: Duration,
     pub(crate) duration: Duration,
 }
@@ -29,8 +32,23 @@ pub(crate) struct Stage {
 // === impl Stage ===
 
 impl Stage {
-    pub(crate) fn new(upstream: Server, warmup: Duration, duration: Duration) -> Self {
-        Stage { upstream, warmup, duration }
+    /// # Errors
+    /// As for [`Apart::of_machine`].
+    pub(crate) fn new(upstream: Server, warmup: Duration, duration: Duration) -> Result<Self> {
+        Ok(Stage { upstream, apart: Apart::of_machine()?, warmup, duration })
+    }
+
+    /// Puts these processes where they belong, and runs the load from the side given.
+    ///
+    /// # Errors
+    /// As for [`Load::run`], and [`Apart::place`].
+    pub(crate) fn run(&self, load: &Load, from: Side, watched: &[(Role, u32)]) -> Result<Observed> {
+        let Some(apart) = &self.apart else { return load.run(watched) };
+        for (role, id) in watched {
+            let side = if *role == Role::Subject { Side::Subject } else { Side::Others };
+            apart.place(side, *id)?;
+        }
+        apart.starting(from, || load.run(watched))?
     }
 
     pub(crate) fn upstream(&mut self) -> &mut Server {
@@ -99,7 +117,7 @@ impl Stage {
             watched.push((Role::Redis, redis.id().context("this Redis is not ours")?));
         }
         let plan = self.plan(&server, "/", connections, None)?;
-        let observed = match Load::new("generate", &plan)?.run(&watched) {
+        let observed = match self.run(&Load::new("generate", &plan)?, Side::Others, &watched) {
             Ok(observed) => observed,
             Err(error) => return Ok(Err(format!("{error:#}"))),
         };
