@@ -10,7 +10,7 @@
 mod answer;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use agw_config::{RedisHost, RedisSentinels};
@@ -46,6 +46,8 @@ pub(crate) struct Sentinels {
     reign: Mutex<Option<Reign>>,
     refused: Refused,
     watched: AtomicBool,
+    /// Calls to who reigns.
+    calls: AtomicU64,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -85,6 +87,7 @@ impl Sentinels {
             access,
             recent: Mutex::default(),
             reign: Mutex::default(),
+            calls: AtomicU64::new(0),
             refused: Refused::default(),
             watched: AtomicBool::new(false),
             stop: blueprint.stop.clone(),
@@ -212,6 +215,7 @@ impl Sentinels {
     pub(crate) fn admits(&self, host: &str) -> bool {
         let RedisSentinels { topology, endpoints, .. } = &self.config;
         topology.admits(endpoints, host) || self.refused.refuse(&self.resource, host)
+        self.calls.store(0, Ordering::Relaxed);
     }
 
     /// Where the primary is that was found last.
@@ -226,6 +230,11 @@ impl Sentinels {
         }
         let watch = Watch(Arc::clone(self));
         let stop = self.stop.clone();
+    /// How many calls went to the primary that was found last.
+    pub(crate) fn calls(&self) -> &AtomicU64 {
+        &self.calls
+    }
+
         self.tasks.spawn(async move {
             tokio::select! {
                 biased;
