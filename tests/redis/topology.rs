@@ -10,18 +10,35 @@ use super::{expect, expect_outcome, until_back};
 use crate::cluster::{self, Size};
 use crate::verdict::Verdict;
 
+/// The nodes that have series in the metrics, with their roles.
+fn nodes(gateway: &Gateway) -> Result<Vec<String>> {
+    let page = gateway.ask_admin("/metrics")?.text();
+    let nodes = page.lines().filter_map(|line| {
+        let labels = line.strip_prefix("agw_resource_node_connections{resource=\"limits\",")?;
+        Some(labels.split('}').next()?.replace("node=", "").replace(",role=", " ").replace('"', ""))
+    });
+    Ok(nodes.collect())
+}
+
 #[tokio::test]
 async fn a_failover_by_sentinels_is_followed_with_one_sentinel_down_and_one_silent() -> Result<()> {
     let mut redis = RedisSentinels::start(None)?;
     let gateway = Gateway::start(&RateLimits::at(redis.place("")).limit(1_000_000, 3600).yaml())?;
     let mut client = Client::new(gateway.address()?);
     expect(&mut client, 200, 200).await?;
+    ensure!(nodes(&gateway)? == [format!("{} primary", redis.address(0)?)]);
+    let calls = |gateway: &Gateway, at: &str| -> Result<Option<f64>> {
+        Ok(gateway.metrics()?.value("agw_resource_node_calls_total", &[("node", at)]))
+    };
+    ensure!(calls(&gateway, &redis.address(0)?)? == Some(2.0));
     redis.servers[0].kill()?;
     let killed = Instant::now();
     expect(&mut client, 200, 503).await?;
     until_back(&mut client, Duration::from_secs(20)).await?;
     println!("back {:?} after the primary's death", killed.elapsed());
     expect_outcome(&gateway, "unavailable", 1.0)?;
+    ensure!(nodes(&gateway)? == [format!("{} primary", redis.address(1)?)]);
+    ensure!(calls(&gateway, &redis.address(1)?)?.is_some_and(|calls| (1.0..10.0).contains(&calls)));
 
     // Two of three are enough to elect, and one is enough to ask.
     redis.kill_sentinel(0);

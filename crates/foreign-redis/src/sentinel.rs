@@ -292,7 +292,12 @@ impl Drop for Watch {
     }
 }
 
-/// Of two errors the one that says more.
+/// Of two errors the one that says more: a sentinel that is down may come back, a refusal stays.
 fn telling(first: ConnectError, second: ConnectError) -> ConnectError {
-    if matches!(second, ConnectError::Auth(_)) { second } else { first }
+    let weight = |error: &ConnectError| match error {
+        ConnectError::Auth(_) => 2,
+        ConnectError::Tls(_) => 1,
+        _ => 0,
+    };
+    if weight(&second) > weight(&first) { second } else { first }
 }
