@@ -26,6 +26,7 @@ use crate::connect::{Access, Connector, Login};
 use crate::error::{BuildError, ConnectError, cause};
 use crate::refused::Refused;
 use crate::session::Session;
+pub(crate) use answer::named;
 use answer::{Named, Votes};
 
 /// Replies of a sentinel: an address, and some 40 fields of a line each. `ROLE` has a line for each replica.
@@ -45,9 +46,9 @@ pub(crate) struct Sentinels {
     recent: Mutex<Option<(Instant, Vec<RedisHost>)>>,
     reign: Mutex<Option<Reign>>,
     refused: Refused,
-    watched: AtomicBool,
     /// Calls to who reigns.
     calls: AtomicU64,
+    watched: AtomicBool,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -69,10 +70,8 @@ impl Sentinels {
     /// [`BuildError`] for the sentinels' TLS material.
     pub(crate) fn new(config: &RedisSentinels, blueprint: &Blueprint) -> Result<Arc<Self>, BuildError> {
         let access = Arc::clone(&blueprint.access);
-        let (username, password) = (config.username.as_deref(), config.password.as_ref());
-        let login = Login { username, password, database: 0, reads_only: false };
         // They are asked in half the time, so that the other half is left for whom they name.
-        let own = Access::new(config.tls.as_ref(), login, access.timeout() / 2)?;
+        let own = Self::access(config, access.timeout() / 2)?;
         let asker = |at: &RedisHost| Connector::new(&own, at.clone()).map(Arc::new);
         let askers = config.endpoints.iter().map(asker).collect::<Result<_, _>>()?;
         let mut question = Vec::new();
@@ -87,12 +86,25 @@ impl Sentinels {
             access,
             recent: Mutex::default(),
             reign: Mutex::default(),
-            calls: AtomicU64::new(0),
             refused: Refused::default(),
+            calls: AtomicU64::new(0),
             watched: AtomicBool::new(false),
             stop: blueprint.stop.clone(),
             tasks: blueprint.tasks.clone(),
         }))
+    }
+
+    /// How to get in at the sentinels themselves.
+    ///
+    /// # Errors
+    /// [`BuildError`] for their TLS material.
+    pub(crate) fn access(config: &RedisSentinels, timeout: Duration) -> Result<Arc<Access>, BuildError> {
+        let (username, password) = (config.username.as_deref(), config.password.as_ref());
+        Access::new(
+            config.tls.as_ref(),
+            Login { username, password, database: 0, reads_only: false },
+            timeout,
+        )
     }
 
     /// A connection to the primary, within the connect timeout, finding it included.
@@ -203,6 +215,7 @@ impl Sentinels {
         }
         let over = CancellationToken::new();
         let before = reign.replace(Reign { at: at.clone(), over: over.clone() });
+        self.calls.store(0, Ordering::Relaxed);
         drop(reign);
         tracing::info!(resource.name = self.resource, primary = %at, "sentinels name the primary");
         if let Some(before) = before {
@@ -215,7 +228,11 @@ impl Sentinels {
     pub(crate) fn admits(&self, host: &str) -> bool {
         let RedisSentinels { topology, endpoints, .. } = &self.config;
         topology.admits(endpoints, host) || self.refused.refuse(&self.resource, host)
-        self.calls.store(0, Ordering::Relaxed);
+    }
+
+    /// How many calls went to the primary that was found last.
+    pub(crate) fn calls(&self) -> &AtomicU64 {
+        &self.calls
     }
 
     /// Where the primary is that was found last.
@@ -230,11 +247,6 @@ impl Sentinels {
         }
         let watch = Watch(Arc::clone(self));
         let stop = self.stop.clone();
-    /// How many calls went to the primary that was found last.
-    pub(crate) fn calls(&self) -> &AtomicU64 {
-        &self.calls
-    }
-
         self.tasks.spawn(async move {
             tokio::select! {
                 biased;
