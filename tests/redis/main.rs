@@ -7,6 +7,7 @@ mod answers;
 mod cluster;
 mod connections;
 mod limits;
+mod tls;
 mod topology;
 #[path = "../scenario/verdict.rs"]
 #[expect(clippy::print_stdout, reason = "figures are its output")]

@@ -2,6 +2,7 @@
 //! works and of whom it has nothing more to say.
 
 mod mariadb;
+mod nodes;
 mod postgres;
 mod redis;
 mod sqlite;

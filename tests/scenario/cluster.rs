@@ -6,13 +6,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use agw_tests::document::RateLimits;
-use agw_tests::{Gateway, Load, LoadReport, RedisCluster};
-use anyhow::{Context, Result};
+use agw_tests::{Gateway, Load, LoadReport, RedisCluster, RedisServer};
+use anyhow::{Context, Result, ensure};
 
 use crate::verdict::Verdict;
 
 /// A node is given up after a second, and an election takes about another.
 const BACK_WITHIN: Duration = Duration::from_secs(10);
+/// What of it is the gateway's: to hear of the replica that the cluster has promoted.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(2);
 /// Keys in the run that shows how the load is spread.
 const CALLERS: usize = 24;
 
@@ -105,11 +107,28 @@ fn key_of(cluster: &RedisCluster) -> Result<String> {
 
 /// Many keys: what each node has to do, which is what would let the load grow with the nodes.
 fn spread(verdict: &mut Verdict, cluster: &RedisCluster, size: Size) -> Result<()> {
-    let document = RateLimits::at(cluster.place()).resource("limits: { call_timeout: 5s }");
-    let gateway = Gateway::start_for_load(&document.yaml())?;
     let calls = || (0..3).map(|place| cluster.calls(place, "incr")).collect::<Result<Vec<u64>>>();
     let before = calls()?;
     let each = size.requests / 4 / CALLERS;
+    let (passed, rate) = many_keys(RateLimits::at(cluster.place()), each)?;
+    let done: Vec<u64> = calls()?.iter().zip(&before).map(|(after, before)| after - before).collect();
+    verdict.check("all of many keys pass", passed == each * CALLERS, passed);
+    let (least, sum) = (done.iter().min().copied().unwrap_or(0), done.iter().sum::<u64>());
+    verdict.check("each node has a share of the load", least * 10 > sum, format!("least {least} of {sum}"));
+    // All share the machine's cores, so that the rates are near each other; what would scale is the load of the busiest.
+    let single = RedisServer::start()?;
+    let (alone_passed, alone) = many_keys(RateLimits::new(single.url()), each)?;
+    verdict.check("all of them pass with one server alone", alone_passed == each * CALLERS, alone_passed);
+    println!("     {CALLERS} keys: {rate} requests/s on 3 primaries, {alone} on one server alone");
+    let busiest = done.iter().max().copied().unwrap_or(0);
+    let figure = format!("{done:?}, {:.1} times one server's load", sum as f64 / busiest.max(1) as f64);
+    verdict.check("INCR per node: 3 nodes carry more than twice what one does", busiest * 2 < sum, figure);
+    Ok(())
+}
+
+/// The same load on many keys, wherever they are: what passed, and per second.
+fn many_keys(limits: RateLimits, each: usize) -> Result<(usize, u64)> {
+    let gateway = Gateway::start_for_load(&limits.resource("limits: { call_timeout: 5s }").yaml())?;
     let begun = Instant::now();
     let mut loads = Vec::new();
     for caller in 0..CALLERS {
@@ -120,13 +139,7 @@ fn spread(verdict: &mut Verdict, cluster: &RedisCluster, size: Size) -> Result<(
     for load in loads {
         passed += load.join().map_err(|_| anyhow::anyhow!("the load panicked"))??.count(200);
     }
-    let rate = (passed as f64 / begun.elapsed().as_secs_f64()) as u64;
-    let done: Vec<u64> = calls()?.iter().zip(&before).map(|(after, before)| after - before).collect();
-    println!("     {CALLERS} keys: {rate} requests/s; INCR per node: {done:?}");
-    verdict.check("all of many keys pass", passed == each * CALLERS, passed);
-    let (least, sum) = (done.iter().min().copied().unwrap_or(0), done.iter().sum::<u64>());
-    verdict.check("each node has a share of the load", least * 10 > sum, format!("least {least} of {sum}"));
-    Ok(())
+    Ok((passed, (passed as f64 / begun.elapsed().as_secs_f64()) as u64))
 }
 
 fn a_primary_dies(verdict: &mut Verdict, cluster: &mut RedisCluster) -> Result<()> {
@@ -148,7 +161,8 @@ fn a_primary_dies(verdict: &mut Verdict, cluster: &mut RedisCluster) -> Result<(
     thread::sleep(Duration::from_secs(2));
     cluster.kill(dying)?;
     let killed = start.elapsed();
-    thread::sleep(BACK_WITHIN);
+    let promoted = promotion(cluster, key, start)?;
+    thread::sleep((killed + BACK_WITHIN).saturating_sub(start.elapsed()));
     let (open, closed) = (open.stop()?, closed.stop()?);
     println!("     fail-open:   {open}");
     println!("     fail-closed: {closed}");
@@ -166,9 +180,22 @@ fn a_primary_dies(verdict: &mut Verdict, cluster: &mut RedisCluster) -> Result<(
     verdict.within("from the death to the first answer of the replica", BACK_WITHIN, back - killed);
     let last_error = failed.map(|sample| sample.at + sample.latency).max().unwrap_or(killed);
     verdict.within("and to the last error", BACK_WITHIN, last_error - killed);
+    println!("     the cluster has promoted the replica {:.1?} after the death", promoted - killed);
+    let followed = last_error.saturating_sub(promoted);
+    verdict.within("from the promotion to the last error", FOLLOWED_WITHIN, followed);
     let after = closed.between(killed + BACK_WITHIN - Duration::from_secs(2), Duration::MAX);
     verdict.check("requests served in the last two seconds", after.count(200) > 0, after.count(200));
     let successor = cluster.holder(key)?;
     verdict.check("which is another node", successor != dying, successor);
     Ok(())
+}
+
+/// When the cluster says that another node has the key, on the clock of `start`.
+fn promotion(cluster: &RedisCluster, key: &str, start: Instant) -> Result<Duration> {
+    let begun = Instant::now();
+    while cluster.holder(key).is_err() {
+        ensure!(begun.elapsed() < BACK_WITHIN, "no replica was promoted");
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(start.elapsed())
 }

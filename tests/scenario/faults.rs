@@ -2,29 +2,21 @@
 //! cure. What each cell may come to stands in [`Fault::comes_to`], and in `docs/faults.md`.
 
 mod backend;
+mod caller;
 mod certificates;
+mod failover;
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use agw_tests::{Client, FaultProxy, Gateway, Mode, guest};
-use anyhow::{Context, Result, bail};
+use agw_tests::{FaultProxy, Mode};
+use anyhow::{Context, Result};
 use bytes::Bytes;
 use serde_json::Value;
 
 use self::backend::{Backend, KINDS, Kind};
+use self::caller::Caller;
 use self::certificates::Authority;
 use crate::verdict::Verdict;
-
-const BACK_WITHIN: Duration = Duration::from_secs(2);
-/// No cure takes longer, whatever the machine.
-const GIVE_UP: Duration = Duration::from_secs(30);
-/// Calls under each fault.
-const CALLS: usize = 12;
-/// Between two of them: some of them meet the probes of an open breaker.
-const PACE: Duration = Duration::from_millis(60);
-/// Of the resource.
-const CALL_TIMEOUT: Duration = Duration::from_millis(400);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
@@ -98,7 +90,7 @@ struct World {
     authority: Authority,
     backend: Backend,
     proxy: FaultProxy,
-    gateway: Gateway,
+    caller: Caller,
 }
 
 pub(crate) fn run(verdict: &mut Verdict) -> Result<()> {
@@ -111,6 +103,7 @@ pub(crate) fn run(verdict: &mut Verdict) -> Result<()> {
             }
             world.nothing_is_lost(verdict)?;
         }
+        runtime.block_on(failover::meet(kind, verdict))?;
     }
     Ok(())
 }
@@ -120,28 +113,26 @@ impl World {
         let authority = Authority::new()?;
         let backend = Backend::start(kind, &authority)?;
         let proxy = FaultProxy::start(backend.address(tls))?;
-        let files = [("password", backend.password().as_bytes()), ("ca.pem", &authority.pem().into_bytes())];
-        let options = ["--admin", "127.0.0.1:0", "--workers", "1", "--access-log", "off"];
-        let gateway = Gateway::start_with(&document(kind, tls, &proxy)?, &files, &options)?;
-        Ok(World { kind, authority, backend, proxy, gateway })
+        let address = proxy.address();
+        let place = match kind {
+            Kind::Redis if tls => format!("url: rediss://{address}"),
+            Kind::Redis => format!("url: redis://{address}"),
+            Kind::Postgres => format!("url: postgres://{address}/postgres"),
+            Kind::Mariadb => format!("url: mysql://{address}/app"),
+        };
+        let tls = if tls { "\n  tls: { ca: { file: ca.pem } }" } else { "" };
+        let caller = Caller::start(kind, &format!("{place}{tls}"), backend.password(), &authority)?;
+        Ok(World { kind, authority, backend, proxy, caller })
     }
 
     async fn meet(&mut self, fault: Fault, verdict: &mut Verdict) -> Result<()> {
         let cell = format!("{:?}, {fault:?}", self.kind);
-        self.recover().await.with_context(|| format!("{cell}: before"))?;
+        self.caller.recover().await.with_context(|| format!("{cell}: before"))?;
         self.inject(fault)?;
-        let mut outcomes = BTreeMap::new();
-        for _ in 0..CALLS {
-            *outcomes.entry(self.call().await?).or_insert(0) += 1;
-            tokio::time::sleep(PACE).await;
-        }
+        let outcomes = self.caller.ask().await?;
         self.cure(fault)?;
-        let back = self.recover().await.with_context(|| format!("{cell}: after its cure"))?;
-        let allowed = fault.comes_to(self.kind);
-        let known = outcomes.keys().all(|outcome| allowed.contains(&outcome.as_str()))
-            && allowed.first().is_some_and(|first| outcomes.contains_key(*first));
-        verdict.check(&cell, known, format!("{outcomes:?}"));
-        verdict.within(&format!("{cell}: answered again after its cure"), BACK_WITHIN, back);
+        let back = self.caller.recover().await.with_context(|| format!("{cell}: after its cure"))?;
+        caller::judge(verdict, &cell, &fault.comes_to(self.kind), &outcomes, back);
         Ok(())
     }
 
@@ -194,63 +185,9 @@ impl World {
         self.proxy.set(Mode::Pass)
     }
 
-    /// Asks until a call is answered.
-    async fn recover(&self) -> Result<Duration> {
-        let start = Instant::now();
-        loop {
-            let outcome = self.call().await?;
-            if outcome == "ok" {
-                return Ok(start.elapsed());
-            }
-            if start.elapsed() > GIVE_UP {
-                bail!("still {outcome} after {GIVE_UP:?}");
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    /// The outcome of one call, as the metrics have it.
-    async fn call(&self) -> Result<String> {
-        let before = self.outcomes().await?;
-        let asked = Client::new(self.gateway.address()?).get("/a/echo/1").await;
-        asked.context("a request has to be answered, whatever its call comes to")?;
-        let after = self.outcomes().await?;
-        let more =
-            after.into_iter().find(|(outcome, count)| before.get(outcome).is_none_or(|old| old < count));
-        Ok(more.context("the request made no call")?.0)
-    }
-
-    async fn outcomes(&self) -> Result<BTreeMap<String, u64>> {
-        let page = Client::new(self.gateway.admin()).get("/metrics").await?.text();
-        let counts = page.lines().filter_map(|line| {
-            let rest = line.strip_prefix("agw_resource_operation_duration_seconds_count{")?;
-            let (labels, count) = rest.split_once("} ")?;
-            let (_, outcome) = labels.split_once("outcome=\"")?;
-            Some((outcome.split('"').next()?.to_owned(), count.trim().parse().ok()?))
-        });
-        Ok(counts.collect())
-    }
-
     /// Nothing is held when nobody asks.
     fn nothing_is_lost(&self, verdict: &mut Verdict) -> Result<()> {
-        let end = Instant::now() + GIVE_UP;
-        let (resource, plugin) = loop {
-            let page = |path| anyhow::Ok(self.gateway.ask_admin(path)?.json()?[0].clone());
-            let (resource, plugin) = (page("/v1/resources")?, page("/v1/plugins")?);
-            let connections = &resource["connections"];
-            let held = [&resource["in_flight"], &resource["waiting"], &connections["leased"]];
-            if held.iter().all(|count| **count == 0) || Instant::now() >= end {
-                break (resource, plugin);
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        };
-        let counts = [&resource["in_flight"], &resource["waiting"], &resource["connections"]["leased"]];
-        let cell = format!("{:?}: calls under way, waiting, connections leased in the end", self.kind);
-        verdict.check(&cell, counts.iter().all(|count| **count == 0), format!("{counts:?}"));
-        let traps = self.gateway.metrics()?.value("agw_plugin_traps_total", &[]).unwrap_or_default();
-        let vms = plugin["vms"].as_u64().unwrap_or_default();
-        let figure = format!("{traps} and {vms}");
-        verdict.check(&format!("{:?}: traps, and VMs", self.kind), traps == 0.0 && vms == 1, figure);
+        let resource = self.caller.nothing_is_held(&format!("{:?}", self.kind), verdict)?;
         let open = self.proxy.open();
         let shown = |value: &Value| value.as_u64().unwrap_or_default() as usize;
         let known = shown(&resource["connections"]["multiplexed"]) + shown(&resource["connections"]["idle"]);
@@ -262,50 +199,4 @@ impl World {
         );
         Ok(())
     }
-}
-
-fn document(kind: Kind, tls: bool, proxy: &FaultProxy) -> Result<String> {
-    let tls = if tls { "\n  tls: { ca: { file: ca.pem } }" } else { "" };
-    let address = proxy.address();
-    let scheme = if kind == Kind::Redis && !tls.is_empty() { "rediss" } else { "redis" };
-    let (plugin, kind) = match kind {
-        Kind::Redis => (
-            "module: { builtin: rate-limit }, vm: { mode: shared }, \
-             configuration: { limit: 1000000, window: 3600, resource: db, on_error: closed }"
-                .to_owned(),
-            format!(
-                "type: redis\n  url: {scheme}://{address}\n  grants: [{{ plugin: a, commands: [set, incr, pttl], key_prefix: \"a:\" }}]"
-            ),
-        ),
-        Kind::Postgres | Kind::Mariadb => {
-            let (name, url, text) = match kind {
-                Kind::Postgres => ("postgres", format!("postgres://{address}/postgres"), "SELECT $1::bigint"),
-                _ => ("mysql", format!("mysql://{address}/app"), "SELECT CAST(? AS SIGNED)"),
-            };
-            let module = guest("sql-probe")?;
-            (
-                format!("module: {{ file: \"{}\" }}, configuration: db", module.display()),
-                format!(
-                    "type: {name}\n  url: {url}\n  statements: {{ echo: \"{text}\" }}\n  \
-                     grants: [{{ plugin: a, statements: [echo] }}]"
-                ),
-            )
-        }
-    };
-    let timeout = CALL_TIMEOUT.as_millis();
-    Ok(format!(
-        "version: 1
-listeners: [{{ name: http, address: \"127.0.0.1:0\" }}]
-routes: [{{ name: a, match: {{ prefix: /a/ }}, cluster: echo, plugins: [a] }}]
-clusters: [{{ name: echo, builtin: echo }}]
-plugins: [{{ name: a, {plugin} }}]
-resources:
-- name: db
-  {kind}
-  username: agw
-  password: {{ file: password }}
-  limits: {{ call_timeout: {timeout}ms }}
-  pool: {{ acquire_timeout: 1s }}{tls}
-"
-    ))
 }

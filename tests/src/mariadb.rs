@@ -39,6 +39,14 @@ pub struct MariadbOptions {
     pub settings: Vec<String>,
 }
 
+impl MariadbOptions {
+    /// Of a server that may have a replica.
+    pub fn replicated() -> Self {
+        let settings = ["log-bin=bin", "server-id=1"].map(str::to_owned).to_vec();
+        MariadbOptions { settings, ..Self::default() }
+    }
+}
+
 /// A server on a free port of loopback, with its files in a temporary folder. Dropping it ends it.
 ///
 /// It has the account `root` without a password, the database `app`, and the account `agw` with
@@ -88,6 +96,42 @@ impl Mariadb {
             ),
         )?;
         Ok(server)
+    }
+
+    /// A replica of this server, which has to be [`MariadbOptions::replicated`]. It is told everything from now on, and is
+    /// read-only until [`Mariadb::promote`].
+    ///
+    /// # Errors
+    /// When it does not start or does not follow.
+    pub fn replica(&self) -> Result<Self> {
+        let mut options = self.options.clone();
+        options.settings.extend(["server-id=2", "read-only=1"].map(str::to_owned));
+        let replica = Self::start_with(options)?;
+        self.sql("GRANT REPLICATION SLAVE ON *.* TO agw@'%'")?;
+        let status = self.sql("SHOW MASTER STATUS")?;
+        let mut fields = status.split('|');
+        let (file, at) = (fields.next().context("a file")?, fields.next().context("a position")?);
+        let (port, password) = (self.port, Self::PASSWORD);
+        replica.sql(&format!(
+            "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={port}, MASTER_USER='agw', \
+             MASTER_PASSWORD='{password}', MASTER_LOG_FILE='{file}', MASTER_LOG_POS={at}; START SLAVE"
+        ))?;
+        let end = Instant::now() + READY_WITHIN;
+        while !replica.sql("SHOW SLAVE STATUS")?.contains("Waiting for master to send event") {
+            if Instant::now() >= end {
+                bail!("the replica does not follow: {}", replica.sql("SHOW SLAVE STATUS")?);
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(replica)
+    }
+
+    /// Makes a primary of a replica.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn promote(&self) -> Result<()> {
+        self.sql("STOP SLAVE; RESET SLAVE ALL; SET GLOBAL read_only = 0").map(drop)
     }
 
     /// Of TCP on 127.0.0.1.

@@ -1,12 +1,14 @@
-//! A Redis Cluster of the test's own: three primaries, each with a replica.
+//! A Redis Cluster of the test's own: three primaries, each with a replica; with TLS if a test wants that.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use redis::{Connection, FromRedisValue};
 
-use crate::port::free_port;
+use crate::authority::Issued;
+use crate::port::{free_port, on_free_ports};
 use crate::redis_server::{RedisOptions, RedisServer};
+use crate::redis_tls::RedisTls;
 
 const PRIMARIES: usize = 3;
 const HASH_SLOTS: u16 = 16_384;
@@ -19,6 +21,9 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 pub struct RedisCluster {
     nodes: Vec<RedisServer>,
     ids: Vec<String>,
+    tls: Option<RedisTls>,
+    /// Of the nodes, with TLS.
+    tls_ports: Vec<u16>,
 }
 
 // === impl RedisCluster ===
@@ -29,17 +34,26 @@ impl RedisCluster {
     /// # Errors
     /// When a node does not start, or they do not find together.
     pub fn start() -> Result<Self> {
-        let mut nodes = Vec::new();
-        let mut buses = Vec::new();
+        Self::launch(None)
+    }
+
+    /// The same with TLS among them and towards the gateway.
+    ///
+    /// # Errors
+    /// As for [`RedisCluster::start`].
+    pub fn start_tls() -> Result<Self> {
+        Self::launch(Some(RedisTls::new()?))
+    }
+
+    fn launch(tls: Option<RedisTls>) -> Result<Self> {
+        let (mut nodes, mut buses, mut tls_ports) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..2 * PRIMARIES {
-            let bus = free_port()?.to_string();
-            let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", NODE_TIMEOUT_MS];
-            let args = [&options[..], &["--cluster-port", &bus]].concat();
-            let args = args.into_iter().map(str::to_owned).collect();
-            nodes.push(RedisServer::start_with(RedisOptions { args, ..RedisOptions::default() })?);
+            let (node, bus, tls_port) = on_free_ports(|| start_node(tls.as_ref()))?;
+            nodes.push(node);
             buses.push(bus);
+            tls_ports.extend(tls_port);
         }
-        let mut cluster = RedisCluster { nodes, ids: Vec::new() };
+        let mut cluster = RedisCluster { nodes, ids: Vec::new(), tls, tls_ports };
         for place in 0..cluster.nodes.len() {
             cluster.ids.push(cluster.ask(place, &["CLUSTER", "MYID"])?);
         }
@@ -83,9 +97,32 @@ impl RedisCluster {
         })
     }
 
-    /// `host:port` of every node.
+    /// `host:port` of every node, for the gateway.
     pub fn endpoints(&self) -> Vec<String> {
+        if self.tls.is_some() {
+            return self.tls_ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        }
         self.nodes.iter().map(RedisServer::address).collect()
+    }
+
+    /// What the nodes need to speak TLS.
+    ///
+    /// # Errors
+    /// When they do not.
+    pub fn tls(&self) -> Result<&RedisTls> {
+        self.tls.as_ref().context("they do not speak TLS")
+    }
+
+    /// Another certificate, at every node.
+    ///
+    /// # Errors
+    /// When a node does not take it.
+    pub fn set_certificate(&self, issued: &Issued) -> Result<()> {
+        let tls = self.tls()?;
+        tls.show(issued)?;
+        let (certificate, key) = (tls.path("server.crt"), tls.path("server.key"));
+        let words = ["CONFIG", "SET", "tls-cert-file", &certificate, "tls-key-file", &key];
+        (0..self.nodes.len()).try_for_each(|place| self.told(place, &words))
     }
 
     /// The fields of a resource that say where it is, in YAML's flow style.
@@ -183,6 +220,22 @@ impl RedisCluster {
         self.nodes.get_mut(place).with_context(|| format!("no node {place}"))?.kill()
     }
 
+    /// SIGSTOP for one node: its replica takes its place, and it does not know.
+    ///
+    /// # Errors
+    /// When there is no such node, or it is dead.
+    pub fn stop(&mut self, place: usize) -> Result<()> {
+        self.nodes.get_mut(place).with_context(|| format!("no node {place}"))?.stop()
+    }
+
+    /// SIGCONT for one node.
+    ///
+    /// # Errors
+    /// As for [`RedisCluster::stop`].
+    pub fn cont(&mut self, place: usize) -> Result<()> {
+        self.nodes.get_mut(place).with_context(|| format!("no node {place}"))?.cont()
+    }
+
     /// How often one node has run a command, such as `incr`.
     ///
     /// # Errors
@@ -193,6 +246,21 @@ impl RedisCluster {
         let found = stats.lines().find_map(|line| line.strip_prefix(&name)?.split(',').next());
         Ok(found.map_or(Ok(0), str::parse)?)
     }
+}
+
+/// A node by itself, the port of its bus, and that for TLS.
+fn start_node(tls: Option<&RedisTls>) -> Result<(RedisServer, String, Option<u16>)> {
+    let bus = free_port()?.to_string();
+    let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", NODE_TIMEOUT_MS];
+    let args = [&options[..], &["--cluster-port", &bus]].concat();
+    let mut args: Vec<String> = args.into_iter().map(str::to_owned).collect();
+    let tls_port = tls.map(|_| free_port()).transpose()?;
+    if let (Some(tls), Some(port)) = (tls, tls_port) {
+        args.extend(tls.args(port));
+        args.extend(["--tls-cluster", "yes"].map(str::to_owned));
+    }
+    let node = RedisServer::start_with(RedisOptions { args, ..RedisOptions::default() })?;
+    Ok((node, bus, tls_port))
 }
 
 fn query<T: FromRedisValue>(connection: &mut Connection, words: &[&str]) -> Result<T> {

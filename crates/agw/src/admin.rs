@@ -234,7 +234,7 @@ fn respond(state: &State, method: &Method, path: &str) -> Response<Full<Bytes>> 
     match path {
         "/livez" => text(StatusCode::OK, "ok\n"),
         "/readyz" => ready(&state.stage.read()),
-        "/metrics" => metrics(&state.metrics),
+        "/metrics" => state.page(),
         "/v1/config" => state.show(|view| (*view.config).clone()),
         "/v1/plugins" => state.show(|view| view.plugins.iter().map(|plugin| plugin_json(plugin)).collect()),
         "/v1/resources" => state.show(|view| view.resources.status()),
@@ -252,19 +252,6 @@ fn ready(stage: &Stage) -> Response<Full<Bytes>> {
     }
 }
 
-fn metrics(metrics: &Metrics) -> Response<Full<Bytes>> {
-    match metrics.encode() {
-        Ok(page) => {
-            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            page_of(StatusCode::OK, kind, page)
-        }
-        Err(error) => {
-            tracing::error!(%error, "metrics cannot be encoded");
-            text(StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be encoded\n")
-        }
-    }
-}
-
 fn plugin_json(plugin: &LoadedPlugin) -> Value {
     let status = plugin.status();
     json!({
@@ -276,6 +263,23 @@ fn plugin_json(plugin: &LoadedPlugin) -> Value {
 }
 
 impl State {
+    /// The metrics. Those of servers are what they are at this moment.
+    fn page(&self) -> Response<Full<Bytes>> {
+        if let Stage::Serving(view) | Stage::Draining(view) = &*self.stage.read() {
+            self.metrics.show_nodes(view.resources.nodes());
+        }
+        match self.metrics.encode() {
+            Ok(page) => {
+                let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+                page_of(StatusCode::OK, kind, page)
+            }
+            Err(error) => {
+                tracing::error!(%error, "metrics cannot be encoded");
+                text(StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be encoded\n")
+            }
+        }
+    }
+
     fn show(&self, page: impl FnOnce(&View) -> Value) -> Response<Full<Bytes>> {
         match &*self.stage.read() {
             Stage::Starting => text(StatusCode::SERVICE_UNAVAILABLE, "not yet: plugins are being loaded\n"),

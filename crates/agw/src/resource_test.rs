@@ -3,11 +3,22 @@
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use agw_config::{RedisAddress, Snapshot};
+use agw_config::Snapshot;
 use agw_foreign::{PeerTls, ProbeError, ProbeReport};
 use agw_proxy::certificate_facts;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+
+/// What is said in lists, and above them.
+const LISTS: [(&str, List); 5] = [
+    ("The server refuses:", |report| &report.refused),
+    ("The grants need, and the user may not:", |report| &report.missing),
+    ("The user may, and no grant needs it:", |report| &report.excess),
+    ("A user with what the grants need, and no more:", |report| &report.least),
+    ("Note:", |report| &report.notes),
+];
+
+type List = fn(&ProbeReport) -> &Vec<String>;
 
 /// What came of a resource's hosts, one or more.
 pub(crate) struct Tested {
@@ -25,17 +36,8 @@ pub(crate) fn test(snapshot: &Snapshot, name: &str) -> Result<Option<Tested>> {
     let runtime = runtime.context("start the runtime")?;
     let tested = |kind, hosts| Some(Tested { name: name.to_owned(), kind, hosts });
     if let Some(resource) = snapshot.resources.get(name) {
-        let host = match &resource.redis.address {
-            RedisAddress::Memory { name } => format!("memory://{name}"),
-            RedisAddress::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
-            RedisAddress::Tcp { host, port } => format!("{host}:{port}"),
-            RedisAddress::Sentinel(sentinels) => format!("the primary {:?} of sentinels", sentinels.name),
-            RedisAddress::Cluster(cluster) => {
-                cluster.endpoints.first().map(ToString::to_string).unwrap_or_default()
-            }
-        };
-        let report = runtime.block_on(agw_foreign_redis::probe(resource));
-        return Ok(tested("redis", vec![(host, report)]));
+        let hosts = runtime.block_on(agw_foreign_redis::probe(resource));
+        return Ok(tested("redis", hosts));
     }
     let Some(resource) = snapshot.sql_resources.get(name) else { return Ok(None) };
     let hosts = runtime.block_on(agw_foreign_sql::probe(resource));
@@ -63,18 +65,23 @@ impl Tested {
     }
 
     pub(crate) fn print(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut before = Vec::new();
         for (host, report) in &self.hosts {
             writeln!(out, "{} ({}) at {host}", self.name, self.kind)?;
             match report {
-                Ok(report) => print(report, out)?,
-                Err(error) => writeln!(out, "  error    {}", told(error))?,
+                Ok(report) => {
+                    print(report, &before, out)?;
+                    before.push((host.as_str(), report));
+                }
+                Err(error) => writeln!(out, "  error    {}\n", told(error))?,
             }
         }
         Ok(())
     }
 }
 
-fn print(report: &ProbeReport, out: &mut dyn Write) -> io::Result<()> {
+/// `before` are the hosts that were printed already: what holds of one of them as well is not printed again.
+fn print(report: &ProbeReport, before: &[(&str, &ProbeReport)], out: &mut dyn Write) -> io::Result<()> {
     let latency = report.latency;
     writeln!(out, "  server   {}, {}", report.server, report.role)?;
     writeln!(out, "  user     {}", report.user)?;
@@ -95,18 +102,16 @@ fn print(report: &ProbeReport, out: &mut dyn Write) -> io::Result<()> {
             }
         }
     }
-    for (title, lines) in [
-        ("The server refuses:", &report.refused),
-        ("The grants need, and the user may not:", &report.missing),
-        ("The user may, and no grant needs it:", &report.excess),
-        ("A user with what the grants need, and no more:", &report.least),
-        ("Note:", &report.notes),
-    ] {
-        if !lines.is_empty() {
-            writeln!(out, "\n  {title}")?;
-        }
-        for line in lines {
-            writeln!(out, "    {line}")?;
+    for (title, of) in LISTS {
+        let lines = of(report);
+        let same = before.iter().find(|(_, other)| of(other) == lines);
+        match same {
+            _ if lines.is_empty() => {}
+            Some((host, _)) => writeln!(out, "\n  {title} as at {host}")?,
+            None => {
+                writeln!(out, "\n  {title}")?;
+                lines.iter().try_for_each(|line| writeln!(out, "    {line}"))?;
+            }
         }
     }
     writeln!(out)
@@ -219,6 +224,20 @@ mod tests {
     }
 
     #[test]
+    fn what_holds_of_another_host_as_well_is_printed_once() {
+        let other = ProbeReport { excess: vec!["keys ~x".to_owned()], ..report() };
+        let hosts = [("h:1", report()), ("h:2", other), ("h:3", report())];
+        let mut out = Vec::new();
+        let hosts = hosts.map(|(host, report)| (host.to_owned(), Ok(report)));
+        tested(hosts.into()).print(&mut out).expect("it is printed");
+        let out = String::from_utf8(out).expect("text");
+        assert_eq!(out.matches("    keys ~*\n").count(), 1, "{out}");
+        assert_eq!(out.matches("The user may, and no grant needs it: as at h:1\n").count(), 1, "{out}");
+        assert_eq!(out.matches("    keys ~x\n").count(), 1, "{out}");
+        assert_eq!(out.matches("no more: as at h:1\n").count(), 2, "{out}");
+    }
+
+    #[test]
     fn what_is_printed_has_a_line_for_each_thing() {
         let mut out = Vec::new();
         let away = Err(ProbeError::new("no connection", "it is away"));
@@ -229,7 +248,7 @@ mod tests {
             "limits (redis) at h:1\n  server   Redis 7, primary\n  user     agw\n  latency  connect 2.00 ms, first call \
              0.50 ms, median of 20 more 0.50 ms\n  tls      none\n\n  The user may, and no grant needs it:\n    keys ~*\n\n  \
              A user with what the grants need, and no more:\n    ACL SETUSER agw\n\nlimits (redis) at h:2\n  error    \
-             no connection: it is away\n"
+             no connection: it is away\n\n"
         );
         assert_eq!(tested.json()["hosts"][1]["error"], "no connection: it is away");
         assert_eq!(tested.json()["hosts"][0]["latency_seconds"]["connect"], 0.002);

@@ -11,9 +11,12 @@ use agw_foreign::{
 };
 use agw_foreign_redis::RedisBackend;
 use agw_foreign_sql::{SqlBackend, SqlRuntime, StartError};
-use agw_telemetry::Metrics;
+use agw_telemetry::{Metrics, NodeFigures, NodeLabels};
 use anyhow::{Context, Result, anyhow};
 use serde_json::{Value, json};
+
+/// Servers of one resource that have series of their own in the metrics.
+const NODES_SHOWN_MAX: usize = 200;
 
 /// Every resource of a snapshot, by name.
 #[derive(Default)]
@@ -129,6 +132,15 @@ impl Resources {
         self.by_name.iter().map(|(name, attached)| attached.status(name)).collect()
     }
 
+    /// For `/metrics`: the servers of those that have several.
+    pub(crate) fn nodes(&self) -> Vec<NodeFigures> {
+        let all = self.by_name.iter().flat_map(|(name, attached)| {
+            let nodes = attached.backend.status().nodes.into_iter().enumerate();
+            nodes.map(|(place, node)| figures(name, place, node))
+        });
+        all.collect()
+    }
+
     /// Closes every connection.
     pub(crate) async fn shutdown(&self) {
         for attached in self.by_name.values() {
@@ -160,10 +172,7 @@ impl Attached {
     }
 
     fn status(&self, name: &str) -> Value {
-        let ResourceStatus { multiplexed, leased, idle, last_error, nodes } = match &self.backend {
-            Backend::Redis(backend) => backend.status(),
-            Backend::Sql(backend) => backend.status(),
-        };
+        let ResourceStatus { multiplexed, leased, idle, last_error, nodes } = self.backend.status();
         let breaker = breaker_word(self.gate.breaker_state());
         let mut shown = json!({
             "name": name,
@@ -182,6 +191,15 @@ impl Attached {
     }
 }
 
+impl Backend {
+    fn status(&self) -> ResourceStatus {
+        match self {
+            Backend::Redis(backend) => backend.status(),
+            Backend::Sql(backend) => backend.status(),
+        }
+    }
+}
+
 fn breaker_word(state: BreakerState) -> &'static str {
     match state {
         BreakerState::Closed => "closed",
@@ -190,13 +208,23 @@ fn breaker_word(state: BreakerState) -> &'static str {
 }
 
 fn node(node: NodeStatus) -> Value {
-    let NodeStatus { at, multiplexed, leased, idle, last_error, breaker } = node;
+    let NodeStatus { at, role, calls, multiplexed, leased, idle, last_error, breaker } = node;
     json!({
         "endpoint": at,
+        "role": role,
+        "calls": calls,
         "breaker": breaker.map(breaker_word),
         "connections": { "multiplexed": multiplexed, "leased": leased, "idle": idle },
         "last_error": last_error,
     })
+}
+
+/// Servers beyond the bound are one together.
+fn figures(resource: &str, place: usize, node: NodeStatus) -> NodeFigures {
+    let connections = node.multiplexed + node.leased + node.idle;
+    let name = if place < NODES_SHOWN_MAX { node.at } else { "others".to_owned() };
+    let labels = NodeLabels { resource: resource.to_owned(), node: name, role: node.role };
+    NodeFigures { labels, connections, calls: node.calls }
 }
 
 fn faults(policy: Option<config::FaultPolicy>) -> Option<FaultPolicy> {

@@ -1,6 +1,7 @@
 //! What the connections of one resource are made of, to whatever server.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use agw_config::{
@@ -37,6 +38,18 @@ pub(crate) enum Role {
     Primary,
     /// It gets reads.
     Replica,
+}
+
+// === impl Role ===
+
+impl Role {
+    /// As operators see it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Role::Primary => "primary",
+            Role::Replica => "replica",
+        }
+    }
 }
 
 /// That reads may go to replicas.
@@ -184,7 +197,7 @@ impl Blueprint {
             self.breaker.failures,
             self.breaker.probe_interval,
         );
-        Some(Arc::new(Node { at: at.clone(), server, breaker }))
+        Some(Arc::new(Node { at: at.clone(), role, server, breaker }))
     }
 
     /// Connections there, none of which is open yet. They end with `stop`.
@@ -197,6 +210,7 @@ impl Blueprint {
             stages: self.stages.clone(),
             reconnects: self.reconnects.clone(),
             last_error: Mutex::new(None),
+            calls: AtomicU64::new(0),
             stop,
             tasks: self.tasks.clone(),
         });

@@ -6,6 +6,7 @@
 //! allow it, and no error that a guest gets says where one is.
 
 mod layout;
+mod members;
 mod redirect;
 mod refresh;
 mod sharded;
@@ -27,6 +28,8 @@ use crate::lease::Lease;
 use crate::node::Node;
 use crate::plan::Plan;
 use crate::refused::Refused;
+pub(crate) use layout::{NODES_MAX, REPLY_BYTES_MAX};
+pub(crate) use members::{of_nodes, of_slots};
 use redirect::Redirect;
 use view::View;
 

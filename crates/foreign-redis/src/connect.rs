@@ -16,6 +16,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::error::{BuildError, ConnectError};
 use crate::pipe::{Io, Pipe};
+use crate::resolve::{self, Lookup};
 use crate::sentinel::Sentinels;
 use crate::session::Session;
 use crate::tls::TlsSetup;
@@ -31,6 +32,7 @@ const LOGIN_BYTES_MAX: usize = 64 * 1024;
 pub(crate) struct Access {
     tls: Option<TlsSetup>,
     timeout: Duration,
+    lookup: Lookup,
     /// The login's commands, encoded, and what each is for.
     login: Vec<u8>,
     steps: Vec<Step>,
@@ -98,6 +100,16 @@ impl Access {
         login: Login<'_>,
         timeout: Duration,
     ) -> Result<Arc<Self>, BuildError> {
+        Self::resolving(tls, login, timeout, resolve::system())
+    }
+
+    /// The same with another resolver than the system's.
+    fn resolving(
+        tls: Option<&Tls>,
+        login: Login<'_>,
+        timeout: Duration,
+        lookup: Lookup,
+    ) -> Result<Arc<Self>, BuildError> {
         let tls = tls.map(TlsSetup::new).transpose()?;
         let (mut bytes, mut steps) = (Vec::new(), Vec::new());
         let mut put = |step, args: &[&[u8]]| {
@@ -120,7 +132,7 @@ impl Access {
         }
         put(Step::BestEffort, &[b"CLIENT", b"SETNAME", b"agw"]);
         put(Step::BestEffort, &[b"CLIENT", b"SETINFO", b"lib-name", b"agw"]);
-        Ok(Arc::new(Access { tls, timeout, login: bytes, steps }))
+        Ok(Arc::new(Access { tls, timeout, lookup, login: bytes, steps }))
     }
 
     /// For a connection, TLS and login included.
@@ -186,7 +198,7 @@ impl Connector {
 
     /// The first of the host's addresses that takes a connection.
     async fn reach(&self) -> Result<TcpStream, ConnectError> {
-        let addresses = tokio::net::lookup_host((self.at.host.as_str(), self.at.port)).await;
+        let addresses = (self.access.lookup)(self.at.clone()).await;
         let mut last = std::io::ErrorKind::NotFound.into();
         for address in addresses.map_err(ConnectError::Lookup)? {
             match TcpStream::connect(address).await {
@@ -242,3 +254,6 @@ fn check_refusal(step: Step, code: String) -> Result<(), ConnectError> {
         (Step::BestEffort, _) => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

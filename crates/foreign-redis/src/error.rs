@@ -97,7 +97,11 @@ impl ConnectError {
             ConnectError::Auth(_) => "auth",
             ConnectError::Refused(_) => "refused",
             ConnectError::Database(_) => "database",
-            ConnectError::Sentinels(_) => "sentinels",
+            ConnectError::Sentinels(error) => match &**error {
+                // Theirs, and not the primary's.
+                ConnectError::Tls(_) => "sentinels_tls",
+                _ => "sentinels",
+            },
             ConnectError::NoPrimary => "no_primary",
             ConnectError::NotAllowed => "not_allowed",
             ConnectError::Nonsense => "nonsense",
@@ -126,6 +130,7 @@ impl ConnectError {
                     CallError::new(Code::Auth, "the sentinels refused the gateway's credentials")
                         .server_code(code)
                 }
+                ConnectError::Tls(_) => unavailable("the sentinels' TLS handshake failed"),
                 _ => unavailable("no sentinel answers"),
             },
             ConnectError::NoPrimary => unavailable("there is no primary at present"),

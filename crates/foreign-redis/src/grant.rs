@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
 use crate::backend::RedisBackend;
+use crate::blueprint::Role;
 use crate::cluster::{Cluster, REDIRECTS_MAX, settled};
 use crate::connect::Destination;
 use crate::connection::Unanswered;
@@ -69,16 +70,18 @@ impl Server {
             Destination::Sentinels(sentinels) => sentinels.primary(),
         };
         let replicas = self.replicas.as_ref().map(|replicas| replicas.nodes()).unwrap_or_default();
-        let primary = primary.into_iter().map(|at| self.node_status(&at));
+        let primary = primary.into_iter().map(|at| self.node_status(&at, Role::Primary));
         let nodes = primary.chain(replicas.iter().map(|node| node.status())).collect();
-        let NodeStatus { multiplexed, leased, idle, last_error, .. } = self.node_status("");
+        let NodeStatus { multiplexed, leased, idle, last_error, .. } = self.node_status("", Role::Primary);
         ResourceStatus { multiplexed, leased, idle, last_error, nodes }
     }
 
     /// The same as a part of something larger.
-    pub(crate) fn node_status(&self, at: impl ToString) -> NodeStatus {
+    pub(crate) fn node_status(&self, at: impl ToString, role: Role) -> NodeStatus {
         NodeStatus {
             at: at.to_string(),
+            role: role.word(),
+            calls: self.shared.calls(),
             multiplexed: self.slots.iter().filter(|slot| slot.is_up()).count(),
             leased: self.leases.leased(),
             idle: self.leases.idle(),
@@ -164,6 +167,7 @@ impl Granted {
         let mut commands = std::mem::take(&mut plan.commands);
         let (link, replies) = loop {
             let link = slot.link(deadline).await?;
+            server.shared.called();
             match self.exchange.ask(&link, commands, &plan.scripts, expected, deadline).await {
                 Ok(replies) => break (link, replies),
                 Err(Unanswered::Failed(error)) => return Err(error),

@@ -186,6 +186,7 @@ impl Lease {
     ) -> Result<Bytes, Fault> {
         let Some(session) = &mut self.seat.session else { return Err(Fault::Closed) };
         let begun = Instant::now();
+        self.shared.called();
         let exchanged = session.exchange(commands, replies, bytes_max).await;
         self.io_seconds.observe(begun.elapsed().as_secs_f64());
         exchanged

@@ -21,6 +21,7 @@ mod reads;
 mod refused;
 mod replicas;
 mod reply;
+mod resolve;
 mod scripts;
 mod sentinel;
 mod session;

@@ -8,6 +8,7 @@ use agw_foreign::{Breaker, NodeStatus, Ticket};
 use agw_wire::CallError;
 use tokio::time::Instant;
 
+use crate::blueprint::Role;
 use crate::connection::{Answer, Link, Unanswered};
 use crate::error::lost;
 use crate::grant::Server;
@@ -16,6 +17,7 @@ use crate::grant::Server;
 /// does not keep calls from the others.
 pub(crate) struct Node {
     pub(crate) at: RedisHost,
+    pub(crate) role: Role,
     pub(crate) server: Server,
     pub(crate) breaker: Breaker,
 }
@@ -30,7 +32,7 @@ impl Node {
     }
 
     pub(crate) fn status(&self) -> NodeStatus {
-        NodeStatus { breaker: Some(self.breaker.state()), ..self.server.node_status(&self.at) }
+        NodeStatus { breaker: Some(self.breaker.state()), ..self.server.node_status(&self.at, self.role) }
     }
 
     /// Its own, and those of the replicas that it has told of.

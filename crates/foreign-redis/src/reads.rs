@@ -54,6 +54,7 @@ impl Granted {
             }
         };
         let (commands, expected) = (plan.commands.clone(), Expected::of(&plan.shape));
+        node.server.shared.called();
         let answer = self.exchange.ask(&link, commands, &plan.scripts, expected, deadline).await;
         Node::settle(ticket, &answer, begun.elapsed());
         match answer {

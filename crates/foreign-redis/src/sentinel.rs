@@ -10,7 +10,7 @@
 mod answer;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use agw_config::{RedisHost, RedisSentinels};
@@ -26,6 +26,7 @@ use crate::connect::{Access, Connector, Login};
 use crate::error::{BuildError, ConnectError, cause};
 use crate::refused::Refused;
 use crate::session::Session;
+pub(crate) use answer::named;
 use answer::{Named, Votes};
 
 /// Replies of a sentinel: an address, and some 40 fields of a line each. `ROLE` has a line for each replica.
@@ -45,6 +46,8 @@ pub(crate) struct Sentinels {
     recent: Mutex<Option<(Instant, Vec<RedisHost>)>>,
     reign: Mutex<Option<Reign>>,
     refused: Refused,
+    /// Calls to who reigns.
+    calls: AtomicU64,
     watched: AtomicBool,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -67,10 +70,8 @@ impl Sentinels {
     /// [`BuildError`] for the sentinels' TLS material.
     pub(crate) fn new(config: &RedisSentinels, blueprint: &Blueprint) -> Result<Arc<Self>, BuildError> {
         let access = Arc::clone(&blueprint.access);
-        let (username, password) = (config.username.as_deref(), config.password.as_ref());
-        let login = Login { username, password, database: 0, reads_only: false };
         // They are asked in half the time, so that the other half is left for whom they name.
-        let own = Access::new(config.tls.as_ref(), login, access.timeout() / 2)?;
+        let own = Self::access(config, access.timeout() / 2)?;
         let asker = |at: &RedisHost| Connector::new(&own, at.clone()).map(Arc::new);
         let askers = config.endpoints.iter().map(asker).collect::<Result<_, _>>()?;
         let mut question = Vec::new();
@@ -86,10 +87,24 @@ impl Sentinels {
             recent: Mutex::default(),
             reign: Mutex::default(),
             refused: Refused::default(),
+            calls: AtomicU64::new(0),
             watched: AtomicBool::new(false),
             stop: blueprint.stop.clone(),
             tasks: blueprint.tasks.clone(),
         }))
+    }
+
+    /// How to get in at the sentinels themselves.
+    ///
+    /// # Errors
+    /// [`BuildError`] for their TLS material.
+    pub(crate) fn access(config: &RedisSentinels, timeout: Duration) -> Result<Arc<Access>, BuildError> {
+        let (username, password) = (config.username.as_deref(), config.password.as_ref());
+        Access::new(
+            config.tls.as_ref(),
+            Login { username, password, database: 0, reads_only: false },
+            timeout,
+        )
     }
 
     /// A connection to the primary, within the connect timeout, finding it included.
@@ -200,6 +215,7 @@ impl Sentinels {
         }
         let over = CancellationToken::new();
         let before = reign.replace(Reign { at: at.clone(), over: over.clone() });
+        self.calls.store(0, Ordering::Relaxed);
         drop(reign);
         tracing::info!(resource.name = self.resource, primary = %at, "sentinels name the primary");
         if let Some(before) = before {
@@ -212,6 +228,11 @@ impl Sentinels {
     pub(crate) fn admits(&self, host: &str) -> bool {
         let RedisSentinels { topology, endpoints, .. } = &self.config;
         topology.admits(endpoints, host) || self.refused.refuse(&self.resource, host)
+    }
+
+    /// How many calls went to the primary that was found last.
+    pub(crate) fn calls(&self) -> &AtomicU64 {
+        &self.calls
     }
 
     /// Where the primary is that was found last.
@@ -283,7 +304,12 @@ impl Drop for Watch {
     }
 }
 
-/// Of two errors the one that says more.
+/// Of two errors the one that says more: a sentinel that is down may come back, a refusal stays.
 fn telling(first: ConnectError, second: ConnectError) -> ConnectError {
-    if matches!(second, ConnectError::Auth(_)) { second } else { first }
+    let weight = |error: &ConnectError| match error {
+        ConnectError::Auth(_) => 2,
+        ConnectError::Tls(_) => 1,
+        _ => 0,
+    };
+    if weight(&second) > weight(&first) { second } else { first }
 }

@@ -7,6 +7,7 @@
 //! the gateway throw connections away must not be able to open it for everybody else.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use agw_foreign::TELLING_TIMEOUT;
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) stages: Stages,
     /// The class of the last failure to connect, until an attempt succeeds.
     pub(crate) last_error: Mutex<Option<&'static str>>,
+    /// Calls that were sent. Sentinels count those to the primary that they name.
+    pub(crate) calls: AtomicU64,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
@@ -241,6 +244,23 @@ impl Drop for Keeper {
 // === impl Shared ===
 
 impl Shared {
+    /// A call, or a part of one, is about to be sent.
+    pub(crate) fn called(&self) {
+        self.counter().fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Those so far to the server that it is now.
+    pub(crate) fn calls(&self) -> u64 {
+        self.counter().load(Ordering::Relaxed)
+    }
+
+    fn counter(&self) -> &AtomicU64 {
+        match &self.destination {
+            Destination::Server(_) => &self.calls,
+            Destination::Sentinels(sentinels) => sentinels.calls(),
+        }
+    }
+
     pub(crate) fn connected(&self, again: bool, took: Duration) {
         self.stages.connect.observe(took.as_secs_f64());
         if again {

@@ -127,6 +127,10 @@ pub struct ResourceStatus {
 pub struct NodeStatus {
     /// Host and port.
     pub at: String,
+    /// `primary` or `replica`, as the topology has it.
+    pub role: &'static str,
+    /// Calls that were sent to it, or parts of calls, since it is known.
+    pub calls: u64,
     /// As in [`ResourceStatus`].
     pub multiplexed: usize,
     /// As in [`ResourceStatus`].

@@ -143,6 +143,17 @@ pub struct PoolLabels {
     pub state: &'static str,
 }
 
+/// One server of a resource that has several. Bounded by the topology: a server that is none any more loses its series.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct NodeLabels {
+    /// Resource name.
+    pub resource: String,
+    /// Host and port, as the topology has them; `others` for those beyond a bound.
+    pub node: String,
+    /// `primary` or `replica`.
+    pub role: &'static str,
+}
+
 /// Calls that a resource refused before they were sent.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct RejectLabels {

@@ -4,7 +4,7 @@ mod labels;
 mod metrics;
 
 pub use labels::*;
-pub use metrics::{Metrics, Stages};
+pub use metrics::{Metrics, NodeFigures, Stages};
 pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::gauge::Gauge;
 pub use prometheus_client::metrics::histogram::Histogram;

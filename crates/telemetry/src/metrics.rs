@@ -85,6 +85,10 @@ pub struct Metrics {
     pub io_seconds: Histograms<ResourceLabels>,
     /// `agw_resource_pool_connections`
     pub pool_connections: Family<PoolLabels, Gauge>,
+    /// `agw_resource_node_connections`: open connections to one server of several.
+    pub node_connections: Family<NodeLabels, Gauge>,
+    /// `agw_resource_node_calls_total`: calls, or parts of calls, that were sent to one server of several.
+    pub node_calls: Family<NodeLabels, Counter>,
     /// `agw_resource_pool_rejected_total`
     pub pool_rejected: Family<RejectLabels, Counter>,
     /// `agw_resource_breaker_state`: how many breakers of the resource are open: one, but for the time of a reload.
@@ -103,6 +107,17 @@ pub struct Metrics {
     pub plugin_gauges: Family<PluginMetricLabels, Gauge>,
     /// `agw_plugin_histogram`: histograms that plugins defined; their unit is the plugin's.
     pub plugin_histograms: Family<PluginMetricLabels, Histogram, fn() -> Histogram>,
+}
+
+/// One server of several, at this moment.
+#[derive(Clone, Debug)]
+pub struct NodeFigures {
+    /// Which one.
+    pub labels: NodeLabels,
+    /// Open connections.
+    pub connections: usize,
+    /// Calls since it is known.
+    pub calls: u64,
 }
 
 /// The times of one resource's calls, by stage, in seconds.
@@ -150,6 +165,8 @@ impl Metrics {
             connect_seconds: Family::new_with_constructor(histograms()),
             io_seconds: Family::new_with_constructor(histograms()),
             pool_connections: Family::default(),
+            node_connections: Family::default(),
+            node_calls: Family::default(),
             pool_rejected: Family::default(),
             breaker_state: Family::default(),
             reconnects: Family::default(),
@@ -205,12 +222,26 @@ impl Metrics {
         r.register("resource_connect_seconds", "Time to make a connection", self.connect_seconds.clone());
         r.register("resource_io_seconds", "Time from sending to the answer", self.io_seconds.clone());
         r.register("resource_pool_connections", "Connections", self.pool_connections.clone());
+        r.register("resource_node_connections", "Connections to a server", self.node_connections.clone());
+        r.register("resource_node_calls", "Calls sent to a server", self.node_calls.clone());
         r.register("resource_pool_rejected", "Calls refused before sending", self.pool_rejected.clone());
         r.register("resource_breaker_state", "0 closed, 1 open", self.breaker_state.clone());
         r.register("resource_reconnects", "Connections made after a loss", self.reconnects.clone());
         r.register("resource_cache_lookups", "Looks for kept results", self.cache_lookups.clone());
         r.register("resource_cache_evictions", "Kept results without room", self.cache_evictions.clone());
         r.register("resource_faults_injected", "Faults for a rehearsal", self.faults_injected.clone());
+    }
+
+    /// What there is to say of the servers of all resources that have several. Those that are not among them are forgotten.
+    /// To be called by one at a time, before the page is encoded.
+    pub fn show_nodes(&self, nodes: impl IntoIterator<Item = NodeFigures>) {
+        self.node_connections.clear();
+        self.node_calls.clear();
+        for NodeFigures { labels, connections, calls } in nodes {
+            let connections = i64::try_from(connections).unwrap_or(i64::MAX);
+            self.node_connections.get_or_create(&labels).inc_by(connections);
+            self.node_calls.get_or_create(&labels).inc_by(calls);
+        }
     }
 
     /// The handles of one resource's stages, whose calls wait in this queue.

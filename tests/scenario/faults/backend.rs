@@ -19,7 +19,7 @@ pub(super) enum Kind {
 
 pub(super) const KINDS: [Kind; 3] = [Kind::Redis, Kind::Postgres, Kind::Mariadb];
 
-const PASSWORD: &str = "correct horse";
+pub(super) const PASSWORD: &str = "correct horse";
 
 /// A server of its own, which speaks TLS as well.
 pub(super) enum Backend {

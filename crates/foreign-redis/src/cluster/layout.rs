@@ -11,9 +11,9 @@ use crate::connect::address_of;
 use crate::error::ConnectError;
 
 /// Nodes of one cluster; its specification speaks of a thousand.
-pub(super) const NODES_MAX: usize = 1000;
+pub(crate) const NODES_MAX: usize = 1000;
 /// Bytes of an answer: a line for each of as many ranges as there are slots, with a replica each.
-pub(super) const REPLY_BYTES_MAX: usize = 4 << 20;
+pub(crate) const REPLY_BYTES_MAX: usize = 4 << 20;
 /// In place of a node: nobody has the slot.
 pub(super) const NOBODY: u16 = u16::MAX;
 
@@ -118,7 +118,7 @@ impl Layout {
     }
 }
 
-fn head<'a>(cursor: &mut Cursor<'a>) -> Result<Head<'a>, ConnectError> {
+pub(super) fn head<'a>(cursor: &mut Cursor<'a>) -> Result<Head<'a>, ConnectError> {
     cursor.head().map_err(|_| ConnectError::Nonsense)
 }
 
@@ -130,7 +130,7 @@ fn slot(cursor: &mut Cursor<'_>) -> Result<usize, ConnectError> {
 }
 
 /// A node without a host is at the one that was asked.
-fn read_node(cursor: &mut Cursor<'_>, asked: &RedisHost) -> Result<RedisHost, ConnectError> {
+pub(super) fn read_node(cursor: &mut Cursor<'_>, asked: &RedisHost) -> Result<RedisHost, ConnectError> {
     let Head::Array(parts @ 2..=16) = head(cursor)? else { return Err(ConnectError::Nonsense) };
     let host = match head(cursor)? {
         Head::Bulk(b"" | b"?") | Head::Null => asked.host.as_bytes(),
@@ -144,7 +144,7 @@ fn read_node(cursor: &mut Cursor<'_>, asked: &RedisHost) -> Result<RedisHost, Co
     address_of(host, port.to_string().as_bytes()).ok_or(ConnectError::Nonsense)
 }
 
-fn refused(text: &[u8]) -> ConnectError {
+pub(super) fn refused(text: &[u8]) -> ConnectError {
     let code = crate::reply::error_code(text);
     match code.as_str() {
         "NOAUTH" | "WRONGPASS" | "NOPERM" => ConnectError::Auth(code),

@@ -146,6 +146,7 @@ impl Granted {
                 return Err(error);
             }
         };
+        way.node.server.shared.called();
         let answer = self.ask_part(&link, plan, way.asking, deadline).await;
         Node::settle(ticket, &answer, begun.elapsed());
         Ok((link, answer))
@@ -250,6 +251,7 @@ impl Granted {
         }
         let expected = Expected { replies: group.parts.len(), overhead_bytes: 0 }.and_asking(askings);
         let begun = Instant::now();
+        group.node.server.shared.called();
         let answer = self.exchange.ask(link, commands, &plan.scripts, expected, deadline).await;
         // It was closed a moment ago; a probe is what goes out now.
         if let Ok(ticket) = group.node.breaker.admit() {

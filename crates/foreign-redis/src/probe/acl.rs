@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use agw_foreign::ProbeError;
 use agw_wire::resp::{self, Value};
 
-use super::{Answer, Asker, parsed, text};
+use super::server::{Answer, Asker, parsed, text};
 
 /// A user's rights, its own and those of its selectors together.
 pub(super) struct Permissions {

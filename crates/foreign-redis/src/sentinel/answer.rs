@@ -8,8 +8,8 @@ use crate::error::ConnectError;
 
 /// Whom one sentinel names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Named {
-    pub(super) at: RedisHost,
+pub(crate) struct Named {
+    pub(crate) at: RedisHost,
     /// Of the election that made it the primary; 0 if the sentinel does not tell.
     pub(super) epoch: u64,
 }
@@ -59,7 +59,7 @@ impl Votes {
 ///
 /// # Errors
 /// [`ConnectError::Refused`] and [`ConnectError::Auth`] with the code of an error; [`ConnectError::Nonsense`].
-pub(super) fn named(replies: &[u8]) -> Result<Option<Named>, ConnectError> {
+pub(crate) fn named(replies: &[u8]) -> Result<Option<Named>, ConnectError> {
     let values = resp::parse_all(replies, 2).map_err(|_| ConnectError::Nonsense)?;
     let Some((address, more)) = values.split_first() else { return Err(ConnectError::Nonsense) };
     match address {

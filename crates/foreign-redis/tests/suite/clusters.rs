@@ -373,6 +373,60 @@ async fn a_node_that_lies_is_outvoted() {
 }
 
 #[tokio::test]
+async fn of_two_nodes_that_claim_a_slot_the_one_that_most_name_gets_the_calls_and_of_as_many_it_is_told() {
+    let claims = |says: &'static str| {
+        let own = Arc::new(AtomicU16::new(0));
+        let answer = move |_: &[Vec<u8>]| reply(format!("${}\r\n{says}\r\n", says.len()).as_bytes());
+        async move {
+            let fake = claiming(Arc::clone(&own), answer).await;
+            own.store(fake.port, Ordering::SeqCst);
+            fake
+        }
+    };
+    let (old, new) = (claims("old").await, claims("new").await);
+    let third = claiming(Arc::new(AtomicU16::new(new.port)), |_| Act::Silence).await;
+    for _ in 0..5 {
+        let world = World::of(&sharded(&[old.port, new.port, third.port]));
+        assert_eq!(world.run(&["GET", "a"]).await.unwrap(), "$3\r\nnew\r\n");
+    }
+    // With nobody to decide, one of them gets the call; that it is the wrong one is for it to say.
+    let knows = new.port;
+    let own = Arc::new(AtomicU16::new(0));
+    let moved = move |_: &[Vec<u8>]| reply(format!("-MOVED 1 127.0.0.1:{knows}\r\n").as_bytes());
+    let behind = claiming(Arc::clone(&own), moved).await;
+    own.store(behind.port, Ordering::SeqCst);
+    for _ in 0..5 {
+        let world = World::of(&sharded(&[behind.port, new.port]));
+        assert_eq!(world.run(&["GET", "a"]).await.unwrap(), "$3\r\nnew\r\n");
+    }
+}
+
+#[tokio::test]
+async fn a_topology_without_end_is_refused_and_the_calls_are_coded_errors() {
+    let range =
+        |slot: usize, port: usize| format!("*3\r\n:{slot}\r\n:{slot}\r\n*2\r\n$1\r\na\r\n:{port}\r\n");
+    let of = |ranges: &[String]| format!("*{}\r\n{}", ranges.len(), ranges.concat());
+    let nodes: String = (0..100_000).map(|at| format!("*2\r\n$1\r\na\r\n:{}\r\n", at % 60_000 + 1)).collect();
+    for (topology, class) in [
+        // A hundred thousand ranges, as many nodes of one range, and as many slots as there may be at a node each.
+        (of(&(0..100_000).map(|at| range(at, at % 60_000 + 1)).collect::<Vec<_>>()), "nonsense"),
+        (format!("*1\r\n*100002\r\n:0\r\n:16383\r\n{nodes}"), "nonsense"),
+        (of(&(0..16_384).map(|at| range(at, at + 1)).collect::<Vec<_>>()), "nonsense"),
+        ("*1\r\n*3\r\n:-7\r\n:5\r\n*2\r\n$1\r\na\r\n:1\r\n".to_owned(), "nonsense"),
+        ("*1\r\n*3\r\n:0\r\n:5\r\n*2\r\n$1\r\na\r\n:-1\r\n".to_owned(), "nonsense"),
+        (of(&[range(5, 1), range(5, 2)]), "nonsense"),
+        (format!("*1\r\n${}\r\n{}\r\n", 5 << 20, "x".repeat(5 << 20)), "login"),
+    ] {
+        let topology = topology.into_bytes();
+        let fake = Fake::start(move |_| reply(&topology)).await;
+        let world = World::of(&sharded(&[fake.port]));
+        assert_eq!(world.code(&["GET", "a"]).await, Code::Unavailable);
+        assert_eq!(world.backend.status().last_error.as_deref(), Some(class));
+        assert!(world.backend.status().nodes.is_empty());
+    }
+}
+
+#[tokio::test]
 async fn nodes_that_send_calls_around_in_circles_are_found_out() {
     let asked = Arc::new(AtomicUsize::new(0));
     let (names, counter) = (Arc::new(AtomicU16::new(0)), Arc::clone(&asked));
