@@ -88,7 +88,9 @@ fn config(options: &EngineOptions) -> Config {
         // A slot that a VM has left keeps its pages for the next VM of the same module. VMs come and go with
         // configurations, and modules with them: the default of 100 slots would be tens of MiB after many reloads.
         .max_unused_warm_slots(WARM_SLOTS_MAX)
-        .decommit_batch_size(16)
+        // At once: a slot that waits for others has the module's image when the module goes, keeps it, and with it the
+        // module's code.
+        .decommit_batch_size(1)
         .pagemap_scan(Enabled::Auto);
     let mut config = Config::new();
     config
