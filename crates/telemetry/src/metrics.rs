@@ -306,6 +306,8 @@ impl fmt::Debug for Metrics {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     const SOURCE: &str = include_str!("metrics.rs");
     const REFERENCE: &str = include_str!("../../../docs/metrics.md");
 
@@ -320,6 +322,28 @@ mod tests {
     fn rows() -> Vec<&'static str> {
         let row = |line: &'static str| line.strip_prefix("| `agw_")?.split('`').next();
         REFERENCE.lines().filter_map(row).collect()
+    }
+
+    #[test]
+    fn a_server_that_is_none_any_more_loses_its_series_and_those_with_one_label_are_summed() {
+        let metrics = Metrics::new();
+        let node = |node: &str, connections, calls| {
+            let (resource, node) = ("r".to_owned(), node.to_owned());
+            NodeFigures { labels: NodeLabels { resource, node, role: "primary" }, connections, calls }
+        };
+        metrics.show_nodes([node("a:1", 2, 7), node("others", 1, 1), node("others", 2, 3)]);
+        let page = metrics.encode().expect("a page");
+        let shown = |page: &str, name: &str, node: &str, value: u64| {
+            page.contains(&format!("{name}{{resource=\"r\",node=\"{node}\",role=\"primary\"}} {value}\n"))
+        };
+        assert!(shown(&page, "agw_resource_node_connections", "a:1", 2), "{page}");
+        assert!(shown(&page, "agw_resource_node_calls_total", "a:1", 7), "{page}");
+        assert!(shown(&page, "agw_resource_node_connections", "others", 3), "{page}");
+        assert!(shown(&page, "agw_resource_node_calls_total", "others", 4), "{page}");
+        metrics.show_nodes([node("b:1", 1, 1)]);
+        let page = metrics.encode().expect("a page");
+        assert!(!page.contains("a:1") && !page.contains("others"), "{page}");
+        assert!(shown(&page, "agw_resource_node_connections", "b:1", 1), "{page}");
     }
 
     #[test]
