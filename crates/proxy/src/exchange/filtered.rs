@@ -204,6 +204,7 @@ impl Exchange {
             response_bytes: 0,
             code_details: String::new(),
             response_flags: "",
+            trace: self.recorded.as_ref().map(|recorded| recorded.span()),
         }
     }
 
