@@ -14,6 +14,7 @@ mod reload;
 mod routes;
 mod secrets;
 mod start_and_end;
+mod traces;
 mod upstream_tls;
 mod upstreams;
 

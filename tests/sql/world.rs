@@ -203,6 +203,7 @@ impl Plugin {
             calls_before: 0,
             deadline: Some(Instant::now() + Duration::from_secs(60)),
             cancel: cancel.clone(),
+            trace: None,
         };
         let bytes = match self.access.call(AGW_SQL, &request.encode(), site) {
             Dispatch::Answer { bytes, .. } => bytes,

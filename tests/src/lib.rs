@@ -2,6 +2,7 @@
 
 pub mod authority;
 pub mod cargo;
+pub mod collector;
 pub mod document;
 pub mod fake_redis;
 pub mod fault_proxy;
@@ -30,6 +31,7 @@ pub mod upstream;
 mod background;
 
 pub use authority::{Authority, Issued};
+pub use collector::Collector;
 pub use fake_redis::FakeRedis;
 pub use fault_proxy::{FaultProxy, Mode};
 pub use gateway::Gateway;

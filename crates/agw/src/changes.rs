@@ -24,6 +24,12 @@ pub(crate) fn changes(before: &Snapshot, now: &Snapshot) -> Vec<String> {
     compare("plugin", &before.plugins, &now.plugins, &mut found);
     compare("resource", &before.resources, &now.resources, &mut found);
     compare("resource", &before.sql_resources, &now.sql_resources, &mut found);
+    match (&before.tracing, &now.tracing) {
+        (None, Some(_)) => found.push("tracing: added".to_owned()),
+        (Some(_), None) => found.push("tracing: removed".to_owned()),
+        (before, now) if before != now => found.push("tracing: changed".to_owned()),
+        _ => {}
+    }
     found
 }
 
@@ -75,5 +81,10 @@ mod tests {
         assert!(changes(&before, &before.clone()).is_empty());
         let turned = routes(&[route("y", "/y"), route("x", "/x")]);
         assert_eq!(changes(&before, &turned), ["routes: another order"]);
+        let traced = |host: &str| snapshot(&format!("tracing: {{ endpoint: 'http://{host}/v1/traces' }}"));
+        let (none, one) = (snapshot(""), traced("[::1]"));
+        assert_eq!(changes(&none, &one), ["tracing: added"]);
+        assert_eq!(changes(&one, &none), ["tracing: removed"]);
+        assert_eq!(changes(&one, &traced("127.0.0.1")), ["tracing: changed"]);
     }
 }

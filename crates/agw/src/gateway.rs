@@ -18,6 +18,7 @@ use crate::changes::changes;
 use crate::grants::Side;
 use crate::plugins::{Bench, Plugins};
 use crate::resources::Resources;
+use crate::traces::Traces;
 
 /// How long requests that are under way may take after SIGTERM, and connections of a listener that is gone.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -40,6 +41,7 @@ pub(crate) struct Gateway {
     snapshot: Arc<Snapshot>,
     resources: Arc<Resources>,
     plugins: Plugins,
+    traces: Traces,
     runtime: Arc<Runtime>,
     proxy: Proxy,
     bench: Bench,
@@ -65,10 +67,13 @@ impl Gateway {
         resources.start(&none).await?;
         let side = Side { snapshot: &snapshot, resources: &resources };
         let plugins = Plugins::none().next(None, side, &bench).await?;
+        let mut traces = Traces::default();
+        let wanted = traces.prepare(&snapshot, &bench.metrics)?;
         let runtime = Runtime::new(FIRST_REVISION, Arc::clone(&snapshot), plugins.loaded(), None)?;
-        let runtime = Arc::new(runtime);
+        let runtime = Arc::new(runtime.traced(traces.tracer(&wanted)));
+        traces.take(wanted);
         let proxy = bound.spawn(Arc::clone(&runtime))?;
-        Ok(Gateway { snapshot, resources, plugins, runtime, proxy, bench })
+        Ok(Gateway { snapshot, resources, plugins, traces, runtime, proxy, bench })
     }
 
     /// Serves with another snapshot: requests that begin once this returns have it, those under way keep theirs. Says
@@ -94,12 +99,14 @@ impl Gateway {
         }
         let revision = self.revision() + 1;
         let runtime = Runtime::new(revision, Arc::clone(&snapshot), plugins.loaded(), Some(&self.runtime))?;
-        let runtime = Arc::new(runtime);
+        let wanted = self.traces.prepare(&snapshot, &self.bench.metrics)?;
+        let runtime = Arc::new(runtime.traced(self.traces.tracer(&wanted)));
         let prepared = self.proxy.prepare(&snapshot)?;
         // The last that can fail.
         let turning = self.proxy.turn(prepared, &runtime).context("change the listeners")?;
         (self.snapshot, self.resources, self.plugins) = (snapshot, resources, plugins);
         self.runtime = runtime;
+        self.traces.take(wanted);
         turning.done().await;
         Ok(changed)
     }
@@ -151,6 +158,8 @@ impl Gateway {
     /// Lets requests finish, then closes what is behind them.
     pub(crate) async fn drain(self) {
         self.proxy.drain().await;
+        // The last requests have ended, and so have their spans.
+        self.traces.finish().await;
         self.resources.shutdown().await;
     }
 }

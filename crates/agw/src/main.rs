@@ -20,6 +20,7 @@ mod resource_test;
 mod resources;
 mod revisions;
 mod run;
+mod traces;
 mod trial;
 
 use std::io::{self, Write};

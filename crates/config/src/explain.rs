@@ -238,7 +238,7 @@ mod tests {
         let text = explain("routes.match.path").expect("it is there");
         assert!(text.contains("  required  exactly one of prefix, path, regex\n"), "{text}");
         let text = explain("").expect("the whole document");
-        assert!(text.lines().count() == 6 && text.starts_with("  version    "), "{text}");
+        assert!(text.lines().count() == 7 && text.starts_with("  version    "), "{text}");
     }
 
     #[test]

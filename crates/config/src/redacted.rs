@@ -5,6 +5,7 @@ mod listener;
 mod resource;
 mod route;
 mod sql;
+mod tracing;
 
 use serde_json::{Value, json};
 
@@ -21,7 +22,7 @@ const HIDDEN: &str = "***";
 /// The field `digest` is not part of a document. Without it, and where there are no secrets and no TLS, the value
 /// is a document that loads to an equal snapshot.
 pub fn redacted_json(snapshot: &Snapshot) -> Value {
-    json!({
+    let mut shown = json!({
         "digest": snapshot.digest,
         "version": 1,
         "listeners": snapshot.listeners.iter().map(|item| listener::show(item)).collect::<Vec<_>>(),
@@ -29,7 +30,11 @@ pub fn redacted_json(snapshot: &Snapshot) -> Value {
         "clusters": snapshot.clusters.values().map(|item| cluster::show(item)).collect::<Vec<_>>(),
         "plugins": snapshot.plugins.values().map(|item| plugin(item)).collect::<Vec<_>>(),
         "resources": resources(snapshot),
-    })
+    });
+    if let Some(item) = &snapshot.tracing {
+        shown["tracing"] = tracing::show(item);
+    }
+    shown
 }
 
 fn resources(snapshot: &Snapshot) -> Vec<Value> {

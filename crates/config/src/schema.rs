@@ -19,6 +19,7 @@ mod secret;
 pub(crate) mod sql;
 mod syntax;
 mod tls;
+pub(crate) mod tracing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,6 +52,8 @@ pub(crate) const FIELDS: &[Field] = &[
         Kind::List(&Kind::Typed(&[resource::FIELDS, sql::FIELDS]), 0, ANY),
         "External resources that plugins may use",
     ),
+    Field::group("tracing", tracing::FIELDS, "[Traces](traces.md), and the collector that gets them")
+        .or("no traces"),
 ];
 
 /// The one version there is.
@@ -66,6 +69,7 @@ pub(crate) fn lower(context: &Context<'_>, root: &Node, digest: String) -> Snaps
         plugins: BTreeMap::new(),
         resources: BTreeMap::new(),
         sql_resources: BTreeMap::new(),
+        tracing: None,
     };
     let Some(fields) = Item::root(context, root).fields(FIELDS) else { return snapshot };
     check_version(&fields);
@@ -90,6 +94,7 @@ pub(crate) fn lower(context: &Context<'_>, root: &Node, digest: String) -> Snaps
         plugin::lower(item, unique, &mentions).map(|plugin| (plugin.name.clone(), plugin))
     });
     resources(&fields, &mentions, &mut snapshot);
+    snapshot.tracing = fields.optional("tracing").and_then(|item| tracing::lower(&item)).map(Arc::new);
     snapshot
 }
 

@@ -11,6 +11,7 @@ mod matching;
 mod redis;
 mod route;
 mod sql;
+mod tracing;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ pub use matching::*;
 pub use redis::*;
 pub use route::*;
 pub use sql::*;
+pub use tracing::*;
 
 /// One whole configuration. Requests pin the one they started with.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +46,8 @@ pub struct Snapshot {
     pub resources: BTreeMap<String, Arc<Resource>>,
     /// SQL, by name. No name is in both.
     pub sql_resources: BTreeMap<String, Arc<SqlResource>>,
+    /// Traces, if they are wanted.
+    pub tracing: Option<Arc<Tracing>>,
 }
 
 /// A configured use of a module.

@@ -14,6 +14,7 @@ mod references;
 mod routes;
 mod secrets;
 mod sql;
+mod tracing;
 mod warnings;
 
 use std::collections::BTreeMap;

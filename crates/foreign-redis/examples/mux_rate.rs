@@ -55,7 +55,8 @@ async fn through_access(access: Arc<Access>) {
     let redis = Some(RedisBatch { commands, ..RedisBatch::default() });
     let payload = Request { resource: "bench", redis, ..Request::default() }.encode();
     let cancel = CancellationToken::new();
-    let site = CallSite { worker: 0, context: ContextKey(1), calls_before: 0, deadline: None, cancel };
+    let site =
+        CallSite { worker: 0, context: ContextKey(1), calls_before: 0, deadline: None, cancel, trace: None };
     let Dispatch::Call { future, .. } = access.call(AGW_REDIS, &payload, site) else { panic!("refused") };
     assert!(future.await.len() > 100);
 }

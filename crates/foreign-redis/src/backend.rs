@@ -32,6 +32,8 @@ pub struct RedisBackend {
     kind: Kind,
     exchange: Arc<Exchange>,
     batch_max: usize,
+    /// Its number, for spans.
+    database: Arc<str>,
     lease_idle_max: Duration,
     /// Of a cluster.
     endpoints: Vec<RedisHost>,
@@ -102,6 +104,7 @@ impl RedisBackend {
             kind,
             exchange: Arc::new(Exchange { scripts, response_bytes_max }),
             batch_max: resource.limits.batch_max,
+            database: resource.redis.database.to_string().into(),
             lease_idle_max: resource.pool.idle_timeout.min(LEASE_IDLE_MAX),
             endpoints: match &resource.redis.address {
                 RedisAddress::Cluster(cluster) => cluster.endpoints.clone(),
@@ -130,8 +133,9 @@ impl RedisBackend {
         match rules {
             Ok(rules) if errors.is_empty() => {
                 let scripts = grant.scripts.clone();
+                let database = Arc::clone(&self.database);
                 let sharded = matches!(&self.kind, Kind::Servers { servers: Servers::Cluster(_), .. });
-                Ok(self.granted(Policy { rules, scripts, batch_max: self.batch_max, sharded }))
+                Ok(self.granted(Policy { rules, scripts, batch_max: self.batch_max, sharded, database }))
             }
             Ok(_) => Err(errors),
             Err(rules) => {

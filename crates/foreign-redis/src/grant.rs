@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use agw_foreign::{BackendFuture, CallSite, ContextKey, GrantedResource, NodeStatus, Reply, ResourceStatus};
+use agw_foreign::{
+    BackendFuture, CallSite, ContextKey, GrantedResource, NodeStatus, Operation, Reply, ResourceStatus,
+};
+use agw_telemetry::Stage;
 use agw_wire::{CallError, Request, Retry};
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
@@ -19,6 +22,7 @@ use crate::lease::Leases;
 use crate::plan::{Plan, Policy, Watching};
 use crate::replicas::Replicas;
 use crate::slot::{Shared, Slot};
+use crate::span::operation;
 
 /// The connections to one server.
 pub(crate) struct Server {
@@ -106,6 +110,10 @@ impl ServerGrant {
 }
 
 impl GrantedResource for ServerGrant {
+    fn operation(&self, request: &Request<'_>) -> Operation {
+        operation(request, &self.0.policy)
+    }
+
     fn start(
         &self,
         request: &Request<'_>,
@@ -125,10 +133,11 @@ impl GrantedResource for ServerGrant {
         let lease = LeaseUse { held, keep: asked.keep, context: site.context };
         let grant = Arc::clone(&self.0);
         if batch.commands.is_empty() {
-            return grant.start_without_commands(batch.atomic, lease, deadline);
+            return grant.start_without_commands(batch.atomic, lease, site, deadline);
         }
         let remaining = deadline.saturating_duration_since(Instant::now());
-        let plan = Plan::new(batch, &self.0.policy, &self.0.exchange.scripts, remaining)?;
+        let mut plan = Plan::new(batch, &self.0.policy, &self.0.exchange.scripts, remaining)?;
+        plan.trace.clone_from(&site.trace);
         if plan.leased {
             return Ok(Box::pin(async move { grant.run_leased(plan, lease, deadline).await }));
         }
@@ -166,8 +175,11 @@ impl Granted {
         let expected = Expected::of(&plan.shape);
         let mut commands = std::mem::take(&mut plan.commands);
         let (link, replies) = loop {
+            let connecting = plan.time(Stage::Connect);
             let link = slot.link(deadline).await?;
             server.shared.called();
+            drop(connecting);
+            let _io = plan.time(Stage::Io);
             match self.exchange.ask(&link, commands, &plan.scripts, expected, deadline).await {
                 Ok(replies) => break (link, replies),
                 Err(Unanswered::Failed(error)) => return Err(error),
@@ -189,6 +201,7 @@ impl Granted {
         self: Arc<Self>,
         atomic: bool,
         lease: LeaseUse,
+        site: &CallSite,
         deadline: Instant,
     ) -> Result<BackendFuture, CallError> {
         match &lease {
@@ -204,9 +217,9 @@ impl Granted {
                         "in a cluster a lease is taken by a command with a key, which says at which node; send it along",
                     ));
                 };
-                let server = Arc::clone(server);
+                let (server, trace) = (Arc::clone(server), site.trace.clone());
                 Ok(Box::pin(async move {
-                    let taken = server.leases.acquire(deadline).await?;
+                    let taken = server.leases.acquire(deadline, trace.as_ref()).await?;
                     Ok(Reply::resp(Bytes::new(), self.held.enter(taken, context).keep()))
                 }))
             }
@@ -221,7 +234,7 @@ impl Granted {
         let mut in_use = match (lease.held, &self.servers) {
             (Some(held), Servers::One(_)) => held,
             (None, Servers::One(server)) => {
-                let taken = server.leases.acquire(deadline).await?;
+                let taken = server.leases.acquire(deadline, plan.trace.as_ref()).await?;
                 self.held.enter(taken, lease.context)
             }
             (Some(mut held), Servers::Cluster(cluster)) => {
@@ -252,7 +265,8 @@ impl Granted {
         let mut node = cluster.node_of_all(plan, deadline).await?;
         let mut left = REDIRECTS_MAX;
         loop {
-            let taken = node.server.leases.acquire(deadline).await.inspect_err(|_| cluster.suspect())?;
+            let taken = node.server.leases.acquire(deadline, plan.trace.as_ref()).await;
+            let taken = taken.inspect_err(|_| cluster.suspect())?;
             let mut in_use = self.held.enter(taken, context);
             let replies = self.exchange_leased(&mut in_use, plan, deadline).await?;
             match cluster.moved_whole(&replies, &node).filter(|_| left > 0) {
@@ -276,6 +290,7 @@ impl Granted {
         if plan.watching != Watching::AsBefore {
             lease.will_watch();
         }
+        let _io = plan.time(Stage::Io);
         timeout_at(deadline, self.exchange.ask_leased(lease, plan)).await.map_err(|_| timeout_io())?
     }
 

@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agw_telemetry::{Gauge, Histogram};
+use agw_telemetry::{CallTrace, Gauge, Histogram, Stage};
 use agw_wire::CallError;
 use bb8::{ManageConnection, Pool, PooledConnection};
 use bytes::Bytes;
@@ -77,7 +77,7 @@ impl Leases {
         }
     }
 
-    /// A connection of one's own, opened if none is idle.
+    /// A connection of one's own, opened if none is idle. What that takes is added to the call's span.
     ///
     /// # Errors
     /// `invalid` if the resource has none to lease, `timeout_queue` after the acquire timeout or at the deadline,
@@ -85,14 +85,22 @@ impl Leases {
     ///
     /// # Cancel safety
     /// Dropping the future gives everything back.
-    pub(crate) async fn acquire(&self, deadline: Instant) -> Result<Lease, CallError> {
+    pub(crate) async fn acquire(
+        &self,
+        deadline: Instant,
+        trace: Option<&CallTrace>,
+    ) -> Result<Lease, CallError> {
         if self.max == 0 {
             return Err(invalid("the resource has no connections to lease (pool.leased_max is 0)"));
         }
         let began = Instant::now();
         let until = deadline.min(began + self.acquire_timeout);
         let waiting = tokio::time::timeout_at(until, Arc::clone(&self.permits).acquire_owned()).await;
-        self.shared.stages.queue.observe(began.elapsed().as_secs_f64());
+        let waited = began.elapsed();
+        self.shared.stages.queue.observe(waited.as_secs_f64());
+        if let Some(trace) = trace {
+            trace.add(Stage::Queue, waited);
+        }
         let permit = waiting.map_err(|_| timeout_queue())?.map_err(|_| not_sent())?;
         let Some(pool) = self.pool() else { return Err(not_sent()) };
         // With the permit there is an idle connection or room for one, so that this does not wait for others.
@@ -104,6 +112,7 @@ impl Leases {
         let mut lease = Lease { seat, shared, gauges, io_seconds, _leased: leased, _permit: permit };
         lease.seat.idle = None;
         if !lease.is_alive().await {
+            let _connect = trace.map(|trace| trace.time(Stage::Connect));
             self.open(&mut lease, deadline).await?;
         }
         Ok(lease)

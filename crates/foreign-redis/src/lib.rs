@@ -26,6 +26,7 @@ mod scripts;
 mod sentinel;
 mod session;
 mod slot;
+mod span;
 mod tls;
 
 pub use backend::{GrantError, ProbeError, RedisBackend};

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use agw_foreign::{BackendFuture, CallSite, ContextKey, GrantedResource, Reply};
+use agw_foreign::{BackendFuture, CallSite, ContextKey, GrantedResource, Operation, Reply};
 use agw_redis_memory::{Limits, Store, UnixMillis};
+use agw_telemetry::Stage;
 use agw_wire::resp::{Cursor, Head};
 use agw_wire::{CallError, Request};
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use crate::error::{invalid, too_large};
 use crate::plan::{Plan, Policy, ScriptUse};
 use crate::reply::Shape;
 use crate::scripts::Scripts;
+use crate::span::operation;
 
 /// Every store of the process, by name. They live as long as it does, so that a new configuration finds the data
 /// of the old one; names come from configurations only, and an empty store takes next to nothing.
@@ -46,10 +48,14 @@ impl MemoryGrant {
 }
 
 impl GrantedResource for MemoryGrant {
+    fn operation(&self, request: &Request<'_>) -> Operation {
+        operation(request, &self.0.policy)
+    }
+
     fn start(
         &self,
         request: &Request<'_>,
-        _: &CallSite,
+        site: &CallSite,
         deadline: Instant,
     ) -> Result<BackendFuture, CallError> {
         let Some(batch) = &request.redis else {
@@ -61,7 +67,8 @@ impl GrantedResource for MemoryGrant {
             return Err(no_leases());
         }
         let remaining = deadline.saturating_duration_since(Instant::now());
-        let plan = Plan::new(batch, &self.0.policy, &self.0.scripts, remaining)?;
+        let mut plan = Plan::new(batch, &self.0.policy, &self.0.scripts, remaining)?;
+        plan.trace.clone_from(&site.trace);
         if plan.leased {
             return Err(no_leases());
         }
@@ -79,6 +86,7 @@ impl GrantedResource for MemoryGrant {
 
 impl Granted {
     fn run(&self, plan: &Plan) -> Result<Reply, CallError> {
+        let _io = plan.time(Stage::Io);
         let mut commands = parse(&plan.commands);
         let mut out = Vec::new();
         let now = now();

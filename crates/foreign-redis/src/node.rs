@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use agw_config::RedisHost;
 use agw_foreign::{Breaker, NodeStatus, Ticket};
+use agw_telemetry::Stage;
 use agw_wire::CallError;
 use tokio::time::Instant;
 
@@ -12,6 +13,7 @@ use crate::blueprint::Role;
 use crate::connection::{Answer, Link, Unanswered};
 use crate::error::lost;
 use crate::grant::Server;
+use crate::plan::Plan;
 
 /// Its connections, while somebody knows of it or a call uses it. It has a breaker of its own, so that one that is dead
 /// does not keep calls from the others.
@@ -25,8 +27,14 @@ pub(crate) struct Node {
 // === impl Node ===
 
 impl Node {
-    /// The worker's connection, as [`crate::slot::Slot::link`].
-    pub(crate) async fn link(&self, worker: usize, deadline: Instant) -> Result<Arc<Link>, CallError> {
+    /// The worker's connection, as [`crate::slot::Slot::link`]; a wait for it counts in the span of the plan's call.
+    pub(crate) async fn link(
+        &self,
+        worker: usize,
+        deadline: Instant,
+        plan: &Plan,
+    ) -> Result<Arc<Link>, CallError> {
+        let _connect = plan.time(Stage::Connect);
         let slots = &self.server.slots;
         slots.get(worker % slots.len().max(1)).ok_or_else(lost)?.link(deadline).await
     }

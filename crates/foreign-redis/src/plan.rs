@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agw_redis_commands::{Admitted, Blocking, HASH_TAG, Refusal, ReplyRule, Rules};
+use agw_telemetry::{CallTrace, Stage, StageTimer};
 use agw_wire::{CallError, Code, RedisBatch, RedisCommand};
 
 use crate::error::invalid;
@@ -18,6 +19,8 @@ pub(crate) struct Policy {
     pub(crate) batch_max: usize,
     /// Keys are spread over the nodes of a cluster.
     pub(crate) sharded: bool,
+    /// Its number, for spans.
+    pub(crate) database: Arc<str>,
 }
 
 /// A batch that may go out.
@@ -35,6 +38,8 @@ pub(crate) struct Plan {
     pub(crate) reads: bool,
     /// In a cluster: what of it may go to which node. An atomic batch is one part. Otherwise empty.
     pub(crate) parts: Vec<Part>,
+    /// The call's span, if its request is recorded.
+    pub(crate) trace: Option<CallTrace>,
 }
 
 /// Commands that stay together.
@@ -110,7 +115,12 @@ impl Plan {
             (Some(_), _) => ScriptUse::Among,
         };
         let Building { out: commands, leased, watching, writes, .. } = building;
-        Ok(Plan { commands, shape, scripts, leased, watching, reads: !writes, parts })
+        Ok(Plan { commands, shape, scripts, leased, watching, reads: !writes, parts, trace: None })
+    }
+
+    /// Adds the time until what is returned is dropped to the span's stage, if there is a span.
+    pub(crate) fn time(&self, stage: Stage) -> Option<StageTimer> {
+        self.trace.as_ref().map(|trace| trace.time(stage))
     }
 
     /// Where the part at `place` is in the commands.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agw_telemetry::Stage;
 use agw_wire::CallError;
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -46,7 +47,7 @@ impl Granted {
         let begun = Instant::now();
         // Most of the time is the primary's, should this one not be reached.
         let soon = begun + deadline.saturating_duration_since(begun) / 4;
-        let link = match node.link(worker, soon).await {
+        let link = match node.link(worker, soon, plan).await {
             Ok(link) => link,
             Err(error) => {
                 ticket.failed(&error, begun.elapsed());
@@ -55,6 +56,7 @@ impl Granted {
         };
         let (commands, expected) = (plan.commands.clone(), Expected::of(&plan.shape));
         node.server.shared.called();
+        let _io = plan.time(Stage::Io);
         let answer = self.exchange.ask(&link, commands, &plan.scripts, expected, deadline).await;
         Node::settle(ticket, &answer, begun.elapsed());
         match answer {

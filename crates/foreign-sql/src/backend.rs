@@ -23,6 +23,7 @@ use crate::plan::{Named, Policy};
 use crate::pool::{Gauges, Pool};
 use crate::postgres::PostgresEngine;
 use crate::runtime::SqlRuntime;
+use crate::span::Database;
 use crate::sqlite::SqliteEngine;
 
 /// How long the preparation of all named statements may take.
@@ -35,6 +36,8 @@ type GrantCursors = Arc<Mutex<Vec<Weak<Cursors>>>>;
 pub struct SqlBackend {
     resource: Arc<SqlResource>,
     dialect: Dialect,
+    /// For spans.
+    pub(crate) database: Database,
     statements: BTreeMap<String, Named>,
     pool: Arc<Pool>,
     /// Of every plugin, to be ended when they are idle.
@@ -80,6 +83,7 @@ impl SqlBackend {
         Ok(Arc::new(SqlBackend {
             resource: Arc::clone(resource),
             dialect,
+            database: Database::of(&resource.endpoint),
             statements: named(resource, dialect),
             pool,
             cursors,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agw_foreign::{ContextKey, LineId, Reply};
+use agw_telemetry::{CallTrace, Stage};
 use agw_wire::sql::ReplyWriter;
 use agw_wire::{CallError, Retry};
 use tokio::sync::oneshot;
@@ -28,6 +29,8 @@ pub(crate) struct Ends {
     pub(crate) deadline: Instant,
     /// The call was taken back, or nobody waits for it any more.
     pub(crate) cancel: CancellationToken,
+    /// The call's span, if its request is recorded.
+    pub(crate) trace: Option<CallTrace>,
 }
 
 /// What a connection is asked to do.
@@ -46,7 +49,7 @@ pub(crate) async fn run(
     ends: Ends,
     answer: Answer,
 ) {
-    let lease = match pool.acquire(line, ends.deadline, &ends.cancel).await {
+    let lease = match pool.acquire(line, &ends).await {
         Ok(lease) => lease,
         Err(error) => {
             // Whoever waited may be gone.
@@ -93,7 +96,11 @@ async fn attend(pool: &Arc<Pool>, mut lease: Lease, task: Task, cursor: InUse, e
         () = ends.cancel.cancelled() => Err(cancelled()),
         () = pool.stop.cancelled() => Err(closed(Retry::IfIdempotent)),
     };
-    pool.stages.io.observe(sent.elapsed().as_secs_f64());
+    let took = sent.elapsed();
+    pool.stages.io.observe(took.as_secs_f64());
+    if let Some(trace) = &ends.trace {
+        trace.add(Stage::Io, took);
+    }
     match ended {
         Ok(outcome) => {
             drop(running);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agw_foreign::{BackendFuture, CallSite, ContextKey, GrantedResource, LineId, Reply};
+use agw_foreign::{BackendFuture, CallSite, ContextKey, GrantedResource, LineId, Operation, Reply};
 use agw_wire::sql::Call;
 use agw_wire::{CallError, Request, Retry};
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use crate::engine::Work;
 use crate::error::{closed, invalid};
 use crate::plan::{Plan, Policy};
 use crate::pool::Pool;
+use crate::span::Database;
 
 /// One plugin's grant.
 pub(crate) struct SqlGranted(Arc<Granted>);
@@ -34,6 +35,8 @@ struct Granted {
     pool: Arc<Pool>,
     lines: Lines,
     policy: Policy,
+    /// For spans.
+    database: Database,
     cursors: Arc<Cursors>,
     caches: Caches,
     /// For a call that nobody waits for.
@@ -54,12 +57,18 @@ impl SqlGranted {
         call_timeout: Duration,
         backend: Arc<SqlBackend>,
     ) -> Self {
-        let granted = Granted { pool, lines, policy, cursors, caches, call_timeout, _backend: backend };
+        let database = backend.database.clone();
+        let granted =
+            Granted { pool, lines, policy, database, cursors, caches, call_timeout, _backend: backend };
         SqlGranted(Arc::new(granted))
     }
 }
 
 impl GrantedResource for SqlGranted {
+    fn operation(&self, request: &Request<'_>) -> Operation {
+        self.0.database.operation(request, &self.0.policy)
+    }
+
     fn known(&self, request: &Request<'_>, site: &CallSite) -> Option<Outcome> {
         let call = request.sql.as_ref()?;
         let (cache, key) = self.0.caches.of(call)?;
@@ -83,7 +92,7 @@ impl GrantedResource for SqlGranted {
         };
         let plan = Plan::new(call, &self.0.policy, deadline)?;
         let (granted, context) = (Arc::clone(&self.0), site.context);
-        let cancel = site.cancel.child_token();
+        let (cancel, trace) = (site.cancel.child_token(), site.trace.clone());
         match plan {
             Plan::Close { cursor } => {
                 granted.close(cursor, context)?;
@@ -96,13 +105,13 @@ impl GrantedResource for SqlGranted {
                     let _on_drop = cancel.clone().drop_guard();
                     let pool = Arc::clone(&granted.pool);
                     let (answer, answered) = oneshot::channel();
-                    let ends = Ends { deadline, cancel };
+                    let ends = Ends { deadline, cancel, trace };
                     granted.pool.spawn(calls::fetch(pool, taken, page, ends, answer));
                     answer_of(answered).await
                 }))
             }
             Plan::Run(work) => {
-                let run = granted.run(work, site, Ends { deadline, cancel });
+                let run = granted.run(work, site, Ends { deadline, cancel, trace });
                 Ok(match self.0.caches.of(call) {
                     Some((cache, key)) => Box::pin(Arc::clone(cache).call(key.into(), deadline, run)),
                     None => run,
@@ -125,9 +134,9 @@ impl Granted {
     fn run(self: Arc<Self>, work: Work, site: &CallSite, ends: Ends) -> BackendFuture {
         let (worker, context) = (site.worker, site.context);
         if work.pipelined {
-            let (line, deadline) = (self.lines.shared, ends.deadline);
+            let line = self.lines.shared;
             let pool = Arc::clone(&self.pool);
-            return Box::pin(async move { pool.run_shared(line, worker, work, deadline).await });
+            return Box::pin(async move { pool.run_shared(line, worker, work, ends).await });
         }
         Box::pin(async move {
             let _on_drop = ends.cancel.clone().drop_guard();
@@ -144,7 +153,8 @@ impl Granted {
         let deadline = Instant::now() + self.call_timeout;
         let Ok(Plan::Run(work)) = Plan::new(call, &self.policy, deadline) else { return };
         let pool = Arc::clone(&self.pool);
-        let running = self.run(work, site, Ends { deadline, cancel: CancellationToken::new() });
+        let ends = Ends { deadline, cancel: CancellationToken::new(), trace: None };
+        let running = self.run(work, site, ends);
         pool.tasks.spawn(async move { lead.end(&running.await, deadline) });
     }
 

@@ -12,12 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agw_foreign::{LineId, Place, Queue, Reply};
-use agw_telemetry::Histogram;
+use agw_telemetry::{Histogram, Stage};
 use agw_wire::{CallError, Retry};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
+use crate::calls::Ends;
 use crate::engine::{BoxFuture, Ran, SharedConnection, Work};
 use crate::error::{ConnectError, closed, timeout_connect, timeout_io};
 use crate::pool::{self, Counted, Pool};
@@ -94,14 +95,21 @@ impl Pool {
         line: LineId,
         worker: usize,
         work: Work,
-        deadline: Instant,
+        ends: Ends,
     ) -> Result<Reply, CallError> {
+        let Ends { deadline, trace, .. } = ends;
         let began = Instant::now();
         let until = deadline.min(began + self.policy.acquire_timeout);
         let place = pool::place(&self.lane.queue, line, until).await;
-        self.lane.queue_seconds.observe(began.elapsed().as_secs_f64());
+        let waited = began.elapsed();
+        self.lane.queue_seconds.observe(waited.as_secs_f64());
+        let connecting = trace.as_ref().map(|trace| {
+            trace.add(Stage::Queue, waited);
+            trace.time(Stage::Connect)
+        });
         let place = place?;
         let connection = self.shared_connection(worker, deadline).await?;
+        drop(connecting);
         let mut running = Running {
             statement: Some(Arc::clone(&connection).run(work)),
             connection,
@@ -110,7 +118,11 @@ impl Pool {
         };
         let sent = Instant::now();
         let ended = timeout_at(deadline, running.end()).await;
-        self.stages.io.observe(sent.elapsed().as_secs_f64());
+        let took = sent.elapsed();
+        self.stages.io.observe(took.as_secs_f64());
+        if let Some(trace) = trace {
+            trace.add(Stage::Io, took);
+        }
         match ended {
             Ok(ran) => ran.map(|ran| Reply::sql(ran.reply.finish(0))),
             Err(_) => Err(timeout_io()),

@@ -17,6 +17,7 @@ mod pool;
 mod postgres;
 mod probe;
 mod runtime;
+mod span;
 mod sqlite;
 mod tls;
 

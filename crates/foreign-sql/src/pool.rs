@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agw_config::{SqlPool, SqlResource};
 use agw_foreign::{LineId, Place, Queue, ResourceStatus};
-use agw_telemetry::{Gauge, Stages};
+use agw_telemetry::{Gauge, Stage, Stages};
 use agw_wire::{CallError, Retry};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::calls::Ends;
 use crate::engine::{Connection, Engine, SharedConnection};
 use crate::error::{ConnectError, cancelled, closed, timeout_connect, timeout_queue};
 use crate::lane::Lane;
@@ -111,21 +112,25 @@ impl Pool {
     ///
     /// # Cancel safety
     /// Dropped, it gives its place to the next; a connection that is being made is closed.
-    pub(crate) async fn acquire(
-        self: &Arc<Self>,
-        line: LineId,
-        deadline: Instant,
-        cancel: &CancellationToken,
-    ) -> Result<Lease, CallError> {
+    pub(crate) async fn acquire(self: &Arc<Self>, line: LineId, ends: &Ends) -> Result<Lease, CallError> {
+        let Ends { deadline, cancel, trace } = ends;
+        let deadline = *deadline;
         let acquiring = async {
             let began = Instant::now();
             let until = deadline.min(began + self.policy.acquire_timeout);
             let place = place(&self.queue, line, until).await;
-            self.stages.queue.observe(began.elapsed().as_secs_f64());
+            let waited = began.elapsed();
+            self.stages.queue.observe(waited.as_secs_f64());
+            if let Some(trace) = trace {
+                trace.add(Stage::Queue, waited);
+            }
             let place = place?;
             match self.take_idle() {
                 Some(open) => Ok(self.lease(open, place)),
-                None => self.connect(place, began, deadline).await,
+                None => {
+                    let _connect = trace.as_ref().map(|trace| trace.time(Stage::Connect));
+                    self.connect(place, began, deadline).await
+                }
             }
         };
         tokio::select! {

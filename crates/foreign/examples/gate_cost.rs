@@ -54,7 +54,8 @@ fn main() {
     let redis = Some(RedisBatch { commands, ..RedisBatch::default() });
     let payload = Request { resource: "limits", redis, ..Request::default() }.encode();
     let cancel = CancellationToken::new();
-    let site = CallSite { worker: 0, context: ContextKey(1), calls_before: 0, deadline: None, cancel };
+    let site =
+        CallSite { worker: 0, context: ContextKey(1), calls_before: 0, deadline: None, cancel, trace: None };
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build() else { return };
     runtime.block_on(async {
         for _ in 0..calls {

@@ -14,6 +14,7 @@ use crate::backend::{CallSite, ContextKey, GrantedResource, Reply};
 use crate::call::Call;
 use crate::grant::{Grant, GrantBounds, PluginGate, Refusal, UnderWay};
 use crate::resource::{Resource, timed_out_in_queue};
+use crate::span::Traced;
 
 /// A call on its way; it gives the bytes of its `Response`. It never blocks and ends by the call's deadline.
 ///
@@ -105,10 +106,27 @@ impl Access {
             );
         };
         let started = Instant::now();
+        let traced = site.trace.clone().map(|call| {
+            let operation = grant.granted.operation(&request);
+            Box::new(Traced { call, operation })
+        });
         match self.start(grant, &request, payload.len(), site, started) {
-            Ok(Started::Call(call)) => Dispatch::Call { style, future: Box::pin(call.run()) },
-            Ok(Started::Known(outcome)) => known(style, grant.end(&self.gate, started, &outcome)),
-            Err(refusal) => answer(style, grant.refused(&self.gate, started, refusal)),
+            Ok(Started::Call(mut call)) => {
+                call.traced = traced;
+                Dispatch::Call { style, future: Box::pin(call.run()) }
+            }
+            Ok(Started::Known(outcome)) => {
+                if let Some(traced) = traced {
+                    traced.end(&self.gate, grant, started, outcome.as_ref().err());
+                }
+                known(style, grant.end(&self.gate, started, &outcome))
+            }
+            Err(refusal) => {
+                if let Some(traced) = traced {
+                    traced.end(&self.gate, grant, started, Some(&refusal.error));
+                }
+                answer(style, grant.refused(&self.gate, started, refusal))
+            }
         }
     }
 
@@ -139,7 +157,7 @@ impl Access {
         grant.admit(&self.gate, site.calls_before, started)?;
         let (gate, grant) = (Arc::clone(&self.gate), Arc::clone(grant));
         let CallSite { context, cancel, .. } = site;
-        Ok(Started::Call(Call { gate, grant, backend, context, cancel, started, deadline }))
+        Ok(Started::Call(Call { gate, grant, backend, context, cancel, started, deadline, traced: None }))
     }
 
     /// The context is gone: what it still holds (leases) goes back.

@@ -3,12 +3,14 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use agw_telemetry::CallTrace;
 use agw_wire::{Answer, CallError, Request, Response};
 use bytes::Bytes;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::breaker::BreakerState;
+use crate::span::Operation;
 
 /// Names a context over the whole process, so that what it holds (a lease) can be taken back when it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +29,8 @@ pub struct CallSite {
     pub deadline: Option<Instant>,
     /// Ends the call with `cancelled`: the stream has ended, or the plugin took the call back.
     pub cancel: CancellationToken,
+    /// The call's span, if its request is recorded. Whoever runs a part of the call adds the part's time.
+    pub trace: Option<CallTrace>,
 }
 
 /// What a backend gives back.
@@ -58,6 +62,12 @@ pub trait GrantedResource: Send + Sync {
     fn known(&self, request: &Request<'_>, site: &CallSite) -> Option<Result<Reply, CallError>> {
         let _ = (request, site);
         None
+    }
+
+    /// What the call asks for, for its span. Asked only of calls whose request is recorded.
+    fn operation(&self, request: &Request<'_>) -> Operation {
+        let _ = request;
+        Operation::default()
     }
 
     /// Checks the call against the grant and starts it. The checks are done before this returns; nothing is sent

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agw_telemetry::Stage;
 use agw_wire::{CallError, Code};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -10,6 +11,7 @@ use crate::backend::{BackendFuture, ContextKey, Reply};
 use crate::breaker::{self, BreakerState};
 use crate::grant::{Grant, PluginGate};
 use crate::resource::{overloaded, timed_out_in_queue};
+use crate::span::Traced;
 
 /// A call whose checks are done.
 pub(crate) struct Call {
@@ -20,6 +22,8 @@ pub(crate) struct Call {
     pub(crate) cancel: CancellationToken,
     pub(crate) started: Instant,
     pub(crate) deadline: Instant,
+    /// Its span, if its request is recorded.
+    pub(crate) traced: Option<Box<Traced>>,
 }
 
 // === impl Call ===
@@ -32,6 +36,9 @@ impl Call {
     /// breaker and the metrics do not hear of the call.
     pub(crate) async fn run(mut self) -> Vec<u8> {
         let outcome = self.execute().await;
+        if let Some(traced) = self.traced.take() {
+            traced.end(&self.gate, &self.grant, self.started, outcome.as_ref().err());
+        }
         self.grant.end(&self.gate, self.started, &outcome)
     }
 
@@ -56,6 +63,9 @@ impl Call {
                 let place = resource.wait_for_place(line, self.deadline, &self.cancel).await;
                 begun = Instant::now();
                 resource.queue_seconds.observe((begun - self.started).as_secs_f64());
+                if let Some(traced) = &self.traced {
+                    traced.call.add(Stage::Queue, begun - self.started);
+                }
                 let place = place?;
                 // It may have opened meanwhile; whoever waited need not find out by a timeout.
                 if resource.breaker_state() == BreakerState::Open && !ticket.is_probe() {

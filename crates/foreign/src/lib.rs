@@ -11,6 +11,7 @@ mod probe;
 mod queue;
 mod rate;
 mod resource;
+mod span;
 
 pub use access::{Access, AccessBuilder, CallFuture, Dispatch};
 pub use agw_wire::{CallError, Code, DecodeError, Retry, Style};
@@ -25,6 +26,7 @@ pub use probe::{Latency, PROBE_CALLS, PeerTls, ProbeError, ProbeReport};
 pub use queue::{LineId, Place, Queue, QueueFull};
 pub use rate::Rate;
 pub use resource::{Resource, ResourcePolicy};
+pub use span::Operation;
 
 #[cfg(test)]
 mod fake;

@@ -9,6 +9,7 @@ mod end;
 mod filtered;
 mod local;
 mod plain;
+mod span;
 mod upgrade;
 
 use std::borrow::Cow;
@@ -24,6 +25,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use self::span::Recorded;
 use self::upgrade::{Agreed, Wish};
 pub(crate) use self::upgrade::{Tunnel, TunnelEnd, Writer};
 use crate::action::Forwarding;
@@ -34,7 +36,7 @@ use crate::head::{self, Arrived, Client, TraceId};
 use crate::limits::REPLY_GRACE;
 use crate::reply::{self, Problem, Reply};
 use crate::router::Asked;
-use crate::runtime::RouteState;
+use crate::runtime::{Generation, RouteState};
 use crate::stop::Stop;
 use crate::upstream::Tries;
 
@@ -59,6 +61,8 @@ pub(crate) struct Exchange {
     path: Option<PathAndQuery>,
     request_id: HeaderValue,
     trace: TraceId,
+    /// Its spans, if it is recorded.
+    recorded: Option<Box<Recorded>>,
     client: Client,
     started: SystemTime,
     started_at: Instant,
@@ -149,9 +153,9 @@ fn take(mut request: Request<Incoming>, connection: Rc<Connection>, clock: Rc<Cl
         Ok(arrived) => arrived,
         Err(turned) => return Course::Answered(exchange.answer(turned)),
     };
-    exchange.introduce(&mut arrived);
-
     let generation = exchange.connection.worker.generation();
+    exchange.introduce(&mut arrived, &generation);
+
     let host = arrived.headers.get(HOST).and_then(|host| host.to_str().ok());
     let (method, path, headers) = (&arrived.method, &arrived.path, &arrived.headers);
     let Some(route) = generation.find(Asked { authority: host, method, path, headers }) else {
@@ -209,6 +213,7 @@ impl Exchange {
         Box::new(Exchange {
             client,
             trace: TraceId::default(),
+            recorded: None,
             revision: connection.worker.generation().revision(),
             connection,
             clock,
@@ -234,13 +239,16 @@ impl Exchange {
     }
 
     /// Finds out who asks, and writes what upstreams are told of it.
-    fn introduce(&mut self, arrived: &mut Arrived) {
+    fn introduce(&mut self, arrived: &mut Arrived, generation: &Generation) {
         let Arrived { headers, found, .. } = arrived;
         if let Some(host) = headers.get(HOST).cloned() {
             self.client = self.connection.introduction.introduce(headers, *found, &host);
         }
         self.request_id = head::settle_request_id(headers);
-        self.trace = head::settle_trace(headers, *found);
+        match generation.tracer() {
+            None => self.trace = head::settle_trace(headers, *found),
+            Some(tracer) => self.begin_trace(arrived, tracer),
+        }
     }
 
     fn take_route(&mut self, route: &Rc<RouteState>) {

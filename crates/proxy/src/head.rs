@@ -15,7 +15,7 @@ use http::{Method, StatusCode, Uri, Version};
 
 pub(crate) use self::hop::{Found, strip_hop_by_hop, strip_request, strip_response, strip_trailers};
 pub(crate) use self::peer::{Client, Peer};
-pub(crate) use self::trace::{TraceId, settle_request_id, settle_trace};
+pub(crate) use self::trace::{TraceId, begin_trace, hand_on_trace, settle_request_id, settle_trace};
 use crate::reply::{self, Problem, Reply};
 
 const HOST_MISSING: Problem =

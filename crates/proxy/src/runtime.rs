@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use agw_config::{Cluster, Route, RouteAction, Snapshot};
-use agw_telemetry::Metrics;
+use agw_telemetry::{Metrics, Tracer};
 use agw_wasm::{LoadedPlugin, VmPools};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -26,6 +26,8 @@ pub struct Runtime {
     routes: Vec<RoutePlan>,
     /// By name.
     clusters: HashMap<String, Arc<ClusterState>>,
+    /// Whether and which requests have spans.
+    tracer: Option<Arc<Tracer>>,
 }
 
 struct RoutePlan {
@@ -102,7 +104,13 @@ impl Runtime {
         let clusters = snapshot.clusters.values().map(named).collect::<Result<_, _>>()?;
         let routes = snapshot.routes.iter().map(|route| RoutePlan::new(route, &clusters, plugins));
         let routes = routes.collect::<Result<_, _>>()?;
-        Ok(Runtime { revision, router, routes, clusters, snapshot })
+        Ok(Runtime { revision, router, routes, clusters, snapshot, tracer: None })
+    }
+
+    /// The same, and its requests have spans.
+    #[must_use]
+    pub fn traced(self, tracer: Option<Arc<Tracer>>) -> Self {
+        Runtime { tracer, ..self }
     }
 
     /// What it was made from.
@@ -190,6 +198,11 @@ impl Generation {
     /// The revision's number.
     pub(crate) fn revision(&self) -> u64 {
         self.runtime.revision
+    }
+
+    /// Who decides which requests have spans, if any have.
+    pub(crate) fn tracer(&self) -> Option<&Arc<Tracer>> {
+        self.runtime.tracer.as_ref()
     }
 
     /// Every plugin of its routes, some more than once.

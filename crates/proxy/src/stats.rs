@@ -7,6 +7,9 @@ use std::time::Duration;
 use agw_telemetry::{Counter, Histogram, Metrics, RequestLabels, RouteLabels};
 use http::Method;
 
+/// Stands for every method that is not registered.
+pub(crate) const OTHER: &str = "OTHER";
+
 /// Counts and times of one route.
 pub(crate) struct RouteStats {
     metrics: Arc<Metrics>,
@@ -58,7 +61,7 @@ impl RouteStats {
 }
 
 /// A method's label: clients can invent methods, and must not invent time series with them.
-fn label(method: &Method) -> &'static str {
+pub(crate) fn label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::HEAD => "HEAD",
@@ -69,7 +72,7 @@ fn label(method: &Method) -> &'static str {
         Method::OPTIONS => "OPTIONS",
         Method::TRACE => "TRACE",
         Method::CONNECT => "CONNECT",
-        _ => "OTHER",
+        _ => OTHER,
     }
 }
 

@@ -56,6 +56,13 @@ pub struct CertificateLabels {
     pub certificate: String,
 }
 
+/// Spans of requests that are recorded.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct TraceSpanLabels {
+    /// `exported`: the collector has taken them; `dropped`: there was no room; `failed`: the collector did not take them.
+    pub outcome: &'static str,
+}
+
 /// A look at changed certificates.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct ReloadLabels {

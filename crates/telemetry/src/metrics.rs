@@ -101,6 +101,8 @@ pub struct Metrics {
     pub cache_evictions: Family<CacheLabels, Counter>,
     /// `agw_resource_faults_injected_total`: by the operator, to rehearse them.
     pub faults_injected: Family<FaultLabels, Counter>,
+    /// `agw_trace_spans_total`: spans, by what became of them.
+    pub trace_spans: Family<TraceSpanLabels, Counter>,
     /// `agw_plugin_counter_total`: counters that plugins defined.
     pub plugin_counters: Family<PluginMetricLabels, Counter>,
     /// `agw_plugin_gauge`: gauges that plugins defined.
@@ -173,6 +175,7 @@ impl Metrics {
             cache_lookups: Family::default(),
             cache_evictions: Family::default(),
             faults_injected: Family::default(),
+            trace_spans: Family::default(),
             plugin_counters: Family::default(),
             plugin_gauges: Family::default(),
             plugin_histograms: Family::new_with_constructor(plugin_histogram as fn() -> Histogram),
@@ -207,6 +210,7 @@ impl Metrics {
         r.register("plugin_vms", "Live VMs", self.plugin_vms.clone());
         r.register("vm_restarts", "VMs that replaced a trapped one", self.vm_restarts.clone());
         self.register_resources(r);
+        r.register("trace_spans", "Spans by what became of them", self.trace_spans.clone());
         r.register("plugin_counter", "Counters defined by plugins", self.plugin_counters.clone());
         r.register("plugin_gauge", "Gauges defined by plugins", self.plugin_gauges.clone());
         r.register("plugin_histogram", "Histograms defined by plugins", self.plugin_histograms.clone());

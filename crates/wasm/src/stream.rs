@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
 
+use agw_telemetry::RequestSpan;
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, StatusCode, Version};
@@ -153,6 +154,8 @@ pub struct StreamInfo {
     pub code_details: Cow<'static, str>,
     /// Envoy-like flags, such as `UF`; empty if nothing went wrong.
     pub response_flags: &'static str,
+    /// The request's span, if it is recorded: the parent of what filters ask for.
+    pub trace: Option<Arc<RequestSpan>>,
 }
 
 impl Stream {

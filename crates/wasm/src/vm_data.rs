@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agw_foreign::{CallFuture, CallSite, CallTable, ContextKey};
+use agw_telemetry::CallTrace;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -154,23 +155,29 @@ impl VmData {
     pub(crate) fn call_site(&self) -> (u32, CallSite) {
         match self.stream() {
             Some(context) if self.stage != Stage::Log => {
-                let deadline = context.stream.state().info.deadline;
+                let (deadline, trace) = {
+                    let info = &context.stream.state().info;
+                    (info.deadline, info.trace.as_ref().map(CallTrace::begin))
+                };
                 let site = CallSite {
                     worker: self.worker,
                     context: context.key,
                     calls_before: context.calls(),
                     deadline: Some(deadline),
                     cancel: context.cancel().clone(),
+                    trace,
                 };
                 (self.effective, site)
             }
-            _ => {
+            logging => {
+                let request = logging.and_then(|context| context.stream.state().info.trace.clone());
                 let site = CallSite {
                     worker: self.worker,
                     context: self.root_key,
                     calls_before: 0,
                     deadline: None,
                     cancel: self.root_cancel.clone(),
+                    trace: request.as_ref().map(CallTrace::begin),
                 };
                 (ROOT_ID, site)
             }

@@ -20,7 +20,7 @@ struct Number {
 }
 
 /// Where the items are that have them, and for which types of resources.
-const PLACES: [(&str, Option<&str>, &str); 11] = [
+const PLACES: [(&str, Option<&str>, &str); 12] = [
     ("listeners[].", None, "/listeners/0/"),
     ("routes[].clusters[].", None, "/routes/1/clusters/0/"),
     ("routes[].respond.", None, "/routes/2/respond/"),
@@ -32,6 +32,7 @@ const PLACES: [(&str, Option<&str>, &str); 11] = [
     ("resources[].replica_lag_max", Some("redis"), "/resources/1/replica_lag_max"),
     ("resources[].", Some("redis"), "/resources/0/"),
     ("resources[].", Some("sqlite"), "/resources/2/"),
+    ("tracing.", None, "/tracing/"),
 ];
 
 fn numbers() -> Vec<Number> {
@@ -80,6 +81,7 @@ fn base() -> Value {
             "statements": { "one": { "text": "SELECT 1", "cache": {} } },
             "grants": [{ "plugin": "p", "statements": ["one"], "rate": {} }],
         }],
+        "tracing": { "endpoint": "http://[::1]:4318/v1/traces" },
     })
 }
 
@@ -104,6 +106,7 @@ fn document(pointer: &str, value: &Value) -> Value {
         "/resources/2/limits/call_timeout_max" => set("/resources/2/limits/call_timeout", json!("1ms")),
         "/resources/2/grants/0/rows" => set("/resources/2/limits/rows", json!(10_000_000)),
         "/resources/2/grants/0/response" => set("/resources/2/limits/response", json!("256MiB")),
+        "/tracing/export/batch" => set("/tracing/export/queue", json!(1_000_000)),
         "/plugins/0/reload_backoff/max" => set("/plugins/0/reload_backoff/base", json!("1ms")),
         "/routes/0/retry/backoff/max" => set("/routes/0/retry/backoff/base", json!("1ms")),
         "/clusters/0/health/statuses/to" => set("/clusters/0/health/statuses/from", json!(100)),

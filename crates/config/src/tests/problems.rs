@@ -45,7 +45,7 @@ fn every_problem_is_found_at_once_in_the_order_of_the_document() {
             "7: routes[0].cluster: no cluster is named \"ech\". Did you mean \"echo\"?",
             "9: clusters[0].builtin: \"ecko\" is not known here. Did you mean \"echo\"?",
             "10: extra: the field is not known here. There are: \"version\", \"listeners\", \"routes\", \"clusters\", \
-             \"plugins\", \"resources\"",
+             \"plugins\", \"resources\", \"tracing\"",
         ],
     );
 }

@@ -9,7 +9,7 @@ use crate::field::{Kind, Presence};
 const BLESS: &str = "AGW_TEST_BLESS";
 
 /// A chapter's heading, the beginning of its fields' paths, and one of the types that have them.
-const CHAPTERS: [(&str, &str, Option<&str>); 7] = [
+const CHAPTERS: [(&str, &str, Option<&str>); 8] = [
     ("# Configuration\n", "", None),
     ("## `listeners`\n", "listeners[].", None),
     ("## `routes`\n", "routes[].", None),
@@ -17,6 +17,7 @@ const CHAPTERS: [(&str, &str, Option<&str>); 7] = [
     ("## `plugins`\n", "plugins[].", None),
     ("## `resources`\n", "resources[].", Some("redis")),
     ("## `resources[]` of SQL\n", "resources[].", Some("sqlite")),
+    ("## `tracing`\n", "tracing.", None),
 ];
 
 const HEADER: &str = "| Field | Meaning | Default | Bounds |\n|---|---|---|---|\n";

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agw_foreign::Reply;
+use agw_telemetry::Stage;
 use agw_wire::{CallError, Code, Retry};
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -139,7 +140,7 @@ impl Granted {
     ) -> Result<(Arc<Link>, Answer), CallError> {
         let ticket = way.node.breaker.admit()?;
         let begun = Instant::now();
-        let link = match way.node.link(worker, deadline).await {
+        let link = match way.node.link(worker, deadline, plan).await {
             Ok(link) => link,
             Err(error) => {
                 ticket.failed(&error, begun.elapsed());
@@ -147,6 +148,7 @@ impl Granted {
             }
         };
         way.node.server.shared.called();
+        let _io = plan.time(Stage::Io);
         let answer = self.ask_part(&link, plan, way.asking, deadline).await;
         Node::settle(ticket, &answer, begun.elapsed());
         Ok((link, answer))
@@ -191,7 +193,7 @@ impl Granted {
             let mut groups = Vec::new();
             // All connections first: nothing is sent if a node cannot be reached.
             for group in grouped(&pending) {
-                let link = group.link(worker, deadline).await.map_err(partly)?;
+                let link = group.link(worker, deadline, plan).await.map_err(partly)?;
                 groups.push((group, link));
             }
             anything_sent = true;
@@ -199,7 +201,9 @@ impl Granted {
             for (group, link) in &groups {
                 asked.push(self.ask_group(group, link, plan, deadline));
             }
+            let io = plan.time(Stage::Io);
             let asked = join_all(asked).await;
+            drop(io);
             let mut elsewhere = None;
             let before = std::mem::take(&mut pending);
             for ((group, link), answered) in groups.into_iter().zip(asked) {
@@ -291,10 +295,10 @@ impl Way {
 
 impl Group {
     /// The connection, unless the node's breaker is open.
-    async fn link(&self, worker: usize, deadline: Instant) -> Result<Arc<Link>, CallError> {
+    async fn link(&self, worker: usize, deadline: Instant, plan: &Plan) -> Result<Arc<Link>, CallError> {
         let ticket = self.node.breaker.admit()?;
         let begun = Instant::now();
-        let link = self.node.link(worker, deadline).await;
+        let link = self.node.link(worker, deadline, plan).await;
         if let Err(error) = &link {
             ticket.failed(error, begun.elapsed());
         }

@@ -76,7 +76,14 @@ impl Gated {
     /// The bytes of a request; those of its response.
     pub(crate) async fn exchange(&self, payload: &[u8]) -> Vec<u8> {
         let cancel = CancellationToken::new();
-        let site = CallSite { worker: 0, context: ContextKey(1), calls_before: 0, deadline: None, cancel };
+        let site = CallSite {
+            worker: 0,
+            context: ContextKey(1),
+            calls_before: 0,
+            deadline: None,
+            cancel,
+            trace: None,
+        };
         match self.access.call(AGW_REDIS, payload, site) {
             Dispatch::Answer { bytes, .. } => bytes,
             Dispatch::Call { future, .. } => future.await,

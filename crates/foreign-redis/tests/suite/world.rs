@@ -115,8 +115,14 @@ impl World {
         within: Duration,
     ) -> Result<BackendFuture, CallError> {
         let cancel = CancellationToken::new();
-        let site =
-            CallSite { worker: 0, context: ContextKey(context), calls_before: 0, deadline: None, cancel };
+        let site = CallSite {
+            worker: 0,
+            context: ContextKey(context),
+            calls_before: 0,
+            deadline: None,
+            cancel,
+            trace: None,
+        };
         let request = Request { resource: "limits", redis: Some(batch), ..Request::default() };
         self.granted.start(&request, &site, Instant::now() + within)
     }

@@ -1,6 +1,7 @@
 mod breaker;
 mod faults;
 mod sharing;
+mod spans;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -83,6 +84,7 @@ impl World {
             calls_before: 0,
             deadline: None,
             cancel: self.cancel.clone(),
+            trace: None,
         }
     }
 

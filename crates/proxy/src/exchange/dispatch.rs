@@ -38,6 +38,7 @@ impl Exchange {
                 Err(error) => Err(body_halt(error.fault())),
             };
         }
+        self.upstream_span_begins(&mut request, &target.cluster);
         let before = Instant::now();
         let plan = SendPlan {
             retry: forwarding.retry(),
@@ -56,6 +57,7 @@ impl Exchange {
             Err(error) => return Err(self.send_failed(&error)),
         };
         route.stats.upstream_answered(before.elapsed());
+        self.upstream_span_answered(response.status());
         if response.status() == StatusCode::SWITCHING_PROTOCOLS && self.wish.is_some() {
             let head = Box::pin(self.agree(response, lease)).await?;
             return Ok((head, ResponseSource::Whole(bytes::Bytes::new())));

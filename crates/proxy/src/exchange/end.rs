@@ -61,6 +61,9 @@ impl Drop for Exchange {
         }
         let request_bytes = self.meter.as_ref().map_or(0, |meter| meter.bytes.get());
         self.finish_filters(request_bytes);
+        if self.recorded.is_some() {
+            self.end_trace();
+        }
         let now = Instant::now();
         let duration = now - self.started_at;
         let worker = &self.connection.worker;

@@ -208,6 +208,7 @@ impl Exchange {
             response_bytes: 0,
             code_details: Cow::Borrowed(""),
             response_flags: "",
+            trace: self.recorded.as_ref().map(|recorded| recorded.span()),
         }
     }
 

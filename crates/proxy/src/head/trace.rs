@@ -1,10 +1,13 @@
 //! What follows a request through every system: `x-request-id`, and `traceparent` with `tracestate` (W3C Trace Context).
 //!
-//! Usable ones are kept, whoever sent them: they identify nobody and decide nothing. The gateway makes no spans of its
-//! own, so a `traceparent` passes unchanged; its trace id is in the access log.
+//! Usable ones are kept, whoever sent them: they identify nobody and decide nothing. Where the gateway makes no spans of its
+//! own, a `traceparent` passes unchanged; where it does, its tracer decides ([`begin_trace`]). The trace id is in the access
+//! log either way.
 
 use std::fmt;
+use std::sync::Arc;
 
+use agw_telemetry::{Parent, RequestSpan, Tracer};
 use http::HeaderMap;
 use http::header::{Entry, HeaderName, HeaderValue};
 
@@ -23,6 +26,12 @@ const TRACEPARENT_BYTES: usize = 55;
 pub(crate) struct TraceId(Option<[u8; 32]>);
 
 impl TraceId {
+    fn of(trace: u128) -> Self {
+        let mut id = [0; 32];
+        write_hex(&mut id, trace);
+        TraceId(Some(id))
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         self.0.as_ref().and_then(|hex| std::str::from_utf8(hex).ok()).unwrap_or_default()
     }
@@ -80,20 +89,60 @@ pub(crate) fn settle_trace(headers: &mut HeaderMap, found: Found) -> TraceId {
     if found.has(Found::TRACESTATE) {
         headers.remove(TRACESTATE);
     }
-    // Zero is no id. The trace counts as sampled: it is in the access log, and a 0 would make most tracing libraries
+    // Zero is no id. Nobody here decides whether the trace is recorded. The trace counts as sampled: it is in the access log, and a 0 would make most tracing libraries
     // drop what happens behind the gateway.
     let trace = fastrand::u128(1..);
     let parent = fastrand::u64(1..);
-    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-01";
-    let mut id = [0; 32];
-    write_hex(&mut id, trace);
-    text[3..35].copy_from_slice(&id);
-    write_hex(&mut text[36..52], u128::from(parent));
-    // Digits and dashes are a valid value.
-    if let Ok(value) = HeaderValue::from_bytes(&text) {
-        headers.insert(TRACEPARENT, value);
+    headers.insert(TRACEPARENT, traceparent(trace, parent, true));
+    TraceId::of(trace)
+}
+
+/// The same where the gateway makes spans. Afterwards the headers name the request's own span, recorded or not; if the
+/// client has decided that nothing is recorded, they stay as they were.
+#[cold]
+pub(crate) fn begin_trace(
+    headers: &mut HeaderMap,
+    found: Found,
+    tracer: &Arc<Tracer>,
+) -> (TraceId, Option<Arc<RequestSpan>>) {
+    let trusted = found.has(Found::TRACEPARENT) && tracer.trusts_clients();
+    let client = if trusted { client_trace(headers) } else { None };
+    let begun = tracer.begin(client);
+    if client.is_none_or(|client| client.sampled) {
+        headers.insert(TRACEPARENT, traceparent(begun.trace, begun.id, begun.span.is_some()));
     }
-    TraceId(Some(id))
+    if client.is_none() && found.has(Found::TRACESTATE) {
+        headers.remove(TRACESTATE);
+    }
+    (TraceId::of(begun.trace), begun.span)
+}
+
+/// Names another span of the same trace as where the request comes from, unless a filter has written a `traceparent` of
+/// its own.
+#[cold]
+pub(crate) fn hand_on_trace(headers: &mut HeaderMap, request: &RequestSpan, span: u64) {
+    let ours = traceparent(request.trace(), request.id(), true);
+    if headers.get(TRACEPARENT) == Some(&ours) {
+        headers.insert(TRACEPARENT, traceparent(request.trace(), span, true));
+    }
+}
+
+/// What a valid `traceparent` says.
+fn client_trace(headers: &HeaderMap) -> Option<Parent> {
+    kept_trace(headers)?;
+    let text = headers.get(TRACEPARENT)?.to_str().ok()?;
+    let number = |from, to| u128::from_str_radix(text.get(from..to)?, 16).ok();
+    let (trace, span) = (number(3, 35)?, u64::try_from(number(36, 52)?).ok()?);
+    Some(Parent { trace, span, sampled: number(53, 55)? & 1 == 1 })
+}
+
+fn traceparent(trace: u128, span: u64, sampled: bool) -> HeaderValue {
+    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+    write_hex(&mut text[3..35], trace);
+    write_hex(&mut text[36..52], u128::from(span));
+    text[54] += u8::from(sampled);
+    // Digits and dashes are a valid value.
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 #[cold]
@@ -133,9 +182,12 @@ fn write_hex(digits: &mut [u8], number: u128) {
 
 #[cfg(test)]
 mod tests {
+    use agw_telemetry::{Sampling, Span, SpanSink};
+
     use super::*;
 
     const VALID: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+    const SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
     fn settle(headers: &[(HeaderName, &'static str)]) -> (TraceId, HeaderMap) {
         let mut map = HeaderMap::new();
@@ -186,6 +238,55 @@ mod tests {
         assert_eq!(trace_id(map[TRACEPARENT].as_bytes()), Some(first));
         assert!(map[TRACEPARENT].as_bytes().ends_with(b"-01") && !map.contains_key(TRACESTATE));
         assert_ne!(settle(&[]).0, first);
+    }
+
+    struct Nowhere;
+
+    impl SpanSink for Nowhere {
+        fn take(&self, _: Span) {}
+    }
+
+    fn begin(per_million: u32, trusts_clients: bool, sent: &'static str) -> (TraceId, bool, HeaderMap) {
+        let tracer = Tracer::new(Sampling { per_million, trusts_clients }, Nowhere);
+        let mut map = HeaderMap::new();
+        map.insert(TRACEPARENT, HeaderValue::from_static(sent));
+        map.insert(TRACESTATE, HeaderValue::from_static("a=b"));
+        let found = Found::search(&map);
+        let (id, span) = begin_trace(&mut map, found, &tracer);
+        if let Some(span) = &span {
+            let own = format!("{:032x}-{:016x}", span.trace(), span.id());
+            assert_eq!(map[TRACEPARENT], format!("00-{own}-01"));
+            let mut upstream = map.clone();
+            hand_on_trace(&mut upstream, span, 0xab);
+            assert_eq!(upstream[TRACEPARENT], format!("00-{}-00000000000000ab-01", id.as_str()));
+            upstream.insert(TRACEPARENT, HeaderValue::from_static(VALID));
+            hand_on_trace(&mut upstream, span, 0xab);
+            assert_eq!(upstream[TRACEPARENT], VALID, "a filter's own stays");
+        }
+        (id, span.is_some(), map)
+    }
+
+    #[test]
+    fn a_client_that_is_not_trusted_gets_a_new_trace_that_says_whether_it_is_recorded() {
+        for (share, flag) in [(0, "-00"), (1_000_000, "-01")] {
+            let (id, recorded, map) = begin(share, false, SAMPLED);
+            assert!(!SAMPLED.contains(id.as_str()) && recorded == (share > 0));
+            assert!(map[TRACEPARENT].to_str().unwrap().ends_with(flag) && !map.contains_key(TRACESTATE));
+        }
+    }
+
+    #[test]
+    fn a_client_that_is_trusted_is_followed() {
+        let (id, recorded, map) = begin(0, true, SAMPLED);
+        assert!(SAMPLED.contains(id.as_str()) && recorded);
+        assert!(map[TRACEPARENT] != SAMPLED && map.contains_key(TRACESTATE));
+        // It is not recorded, so the gateway leaves no mark.
+        let (id, recorded, map) = begin(1_000_000, true, VALID);
+        assert!(VALID.contains(id.as_str()) && !recorded);
+        assert!(map[TRACEPARENT] == VALID && map.contains_key(TRACESTATE));
+        let (id, recorded, map) = begin(1_000_000, true, "nonsense");
+        assert_eq!(trace_id(map[TRACEPARENT].as_bytes()), Some(id));
+        assert!(recorded && !map.contains_key(TRACESTATE));
     }
 
     #[test]

@@ -40,6 +40,7 @@ fn snapshot(stuck: SocketAddr) -> Arc<Snapshot> {
         plugins: BTreeMap::new(),
         resources: BTreeMap::new(),
         sql_resources: BTreeMap::new(),
+        tracing: None,
     })
 }
 

@@ -17,6 +17,7 @@ fn snapshot(cluster: &str, plugins: &[&str]) -> Arc<Snapshot> {
         plugins: BTreeMap::new(),
         resources: BTreeMap::new(),
         sql_resources: BTreeMap::new(),
+        tracing: None,
     })
 }
 

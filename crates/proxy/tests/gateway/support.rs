@@ -89,6 +89,7 @@ impl Setup {
             plugins: BTreeMap::<String, Arc<Plugin>>::new(),
             resources: BTreeMap::new(),
             sql_resources: BTreeMap::new(),
+            tracing: None,
         })
     }
 

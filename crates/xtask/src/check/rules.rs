@@ -11,6 +11,7 @@ pub(super) const ARROWS: &[(&str, &[&str])] = &[
             "agw-foreign",
             "agw-foreign-redis",
             "agw-foreign-sql",
+            "agw-otlp",
             "agw-proxy",
             "agw-redis-commands",
             "agw-redis-memory",
@@ -31,6 +32,7 @@ pub(super) const ARROWS: &[(&str, &[&str])] = &[
     ("agw-redis-commands", &["agw-wire"]),
     ("agw-redis-memory", &["agw-wire"]),
     ("agw-config", &["agw-redis-commands", "agw-sql-statements"]),
+    ("agw-otlp", &["agw-config", "agw-telemetry"]),
     ("agw-telemetry", &[]),
     ("agw-wire", &[]),
     ("agw-sdk", &["agw-wire"]),
@@ -61,7 +63,8 @@ pub(super) const CONFINED: &[Confined] = &[
     Confined { krate: "rusqlite", to: &["agw-foreign-sql", TESTS], in_tests: false },
     Confined { krate: "tokio-postgres*", to: &["agw-foreign-sql", TESTS], in_tests: false },
     Confined { krate: "mysql_*", to: &["agw-foreign-sql", TESTS], in_tests: false },
-    Confined { krate: "hyper*", to: &["agw-proxy", "agw", TESTS], in_tests: false },
+    Confined { krate: "hyper*", to: &["agw-proxy", "agw-otlp", "agw", TESTS], in_tests: false },
+    Confined { krate: "opentelemetry*", to: &["agw-otlp", TESTS], in_tests: false },
     Confined { krate: "anyhow", to: &["agw", "xtask", TESTS], in_tests: false },
 ];
 

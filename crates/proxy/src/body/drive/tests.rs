@@ -168,6 +168,7 @@ fn stream() -> Arc<Stream> {
         response_bytes: 0,
         code_details: "".into(),
         response_flags: "",
+        trace: None,
     };
     Stream::new(request, info)
 }

@@ -117,6 +117,7 @@ pub(crate) fn stream() -> Arc<Stream> {
         response_bytes: 4,
         code_details: "via_upstream".into(),
         response_flags: "",
+        trace: None,
     };
     Stream::new(request, info)
 }
