@@ -8,7 +8,7 @@ use agw_tests::{
 use anyhow::{Context, Result};
 
 const ON_FREE_PORTS: [&str; 5] = ["quickstart", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
-const PASSWORD: &str = "correct-horse-battery";
+const PASSWORD: &str = "planted-correct-horse-battery";
 
 fn quickstart(options: &[&str]) -> Result<Gateway> {
     Gateway::command(&[&ON_FREE_PORTS, options].concat())

@@ -2,7 +2,7 @@ use agw_tests::{Client, Gateway, RedisOptions, RedisServer, guest};
 use anyhow::{Context, Result};
 use http::Method;
 
-const PASSWORD: &str = "correct-horse-battery";
+const PASSWORD: &str = "planted-correct-horse-battery";
 const PAGES: [&str; 7] =
     ["/livez", "/readyz", "/metrics", "/v1/config", "/v1/plugins", "/v1/resources", "/v1/revisions"];
 
@@ -85,7 +85,7 @@ async fn a_dead_redis_fails_neither_livez_nor_readyz() -> Result<()> {
 async fn no_page_and_no_log_line_shows_a_password() -> Result<()> {
     let redis = redis()?;
     // Once with the right one, and once with one that the server refuses.
-    for password in [PASSWORD, "wrong-horse-battery"] {
+    for password in [PASSWORD, "planted-wrong-horse-battery"] {
         let gateway = start(&redis, password)?;
         let mut client = Client::new(gateway.address()?);
         for path in ["/limited", "/plain", "/bad/panic", "/none"] {

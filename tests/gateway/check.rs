@@ -39,8 +39,8 @@ plugins: [{ name: limit, module: { file: nowhere.wasm } }]
 resources:
   - name: limits
     type: redis
-    url: redis://agw:hunter2@127.0.0.1:6379
-    password: hunter3
+    url: redis://agw:planted-2@127.0.0.1:6379
+    password: planted-3
     grants: [{ plugin: nobody, commands: [gett] }]
 "#;
 
@@ -67,7 +67,7 @@ fn every_problem_is_listed_at_once_with_its_place_and_no_password() -> Result<()
     }
     let summary = format!("agw.yaml: {} problems; it would not run", expected.len());
     assert_eq!(out.lines().last(), Some(summary.as_str()), "{out}");
-    assert!(!out.contains("hunter") && !err.contains("hunter"), "{out}{err}");
+    assert!(!out.contains("planted-") && !err.contains("planted-"), "{out}{err}");
     Ok(())
 }
 
@@ -76,7 +76,7 @@ fn what_check_refuses_does_not_run() -> Result<()> {
     let error = Gateway::start(BAD).expect_err("it runs");
     let said = format!("{error:#}");
     assert!(said.contains("exit status: 1") && said.contains("routes[0].cluster"), "{said}");
-    assert!(!said.contains("hunter"), "{said}");
+    assert!(!said.contains("planted-"), "{said}");
     Ok(())
 }
 

@@ -7,6 +7,7 @@ mod check;
 mod clients;
 mod faults;
 mod hand_over;
+mod kept_vms;
 mod limits;
 mod misbehave;
 mod raw;

@@ -253,25 +253,25 @@ async fn a_password_is_rotated_without_a_restart_and_a_wrong_one_is_not_taken() 
         let words: Vec<&str> = words.split(' ').collect();
         Ok(redis::cmd(words[0]).arg(&words[1..]).exec(&mut admin)?)
     };
-    say("ACL SETUSER agw on ~* +@all >first")?;
+    say("ACL SETUSER agw on ~* +@all >planted-first")?;
     let folder = tempfile::tempdir()?;
-    mount(folder.path(), 1, "first")?;
+    mount(folder.path(), 1, "planted-first")?;
     let login = "username: agw\n  password: { file: secrets/current/password }";
     let document = limited(&redis.url(), login);
     let gateway = Gateway::start_in(folder, &document, &["--admin", "127.0.0.1:0"])?;
     let mut client = Client::new(gateway.address()?);
     assert_eq!(client.get("/").await?.status, 200);
 
-    mount(gateway.folder(), 2, "wrong")?;
+    mount(gateway.folder(), 2, "planted-wrong")?;
     let refused = |page: &Value| entries(page)[0]["reasons"].to_string().contains("refused the login");
     let page = gateway.wait_for_revisions("it is refused", refused).await?;
-    ensure!(!page.to_string().contains("wrong"), "{page:#}");
+    ensure!(!page.to_string().contains("planted-wrong"), "{page:#}");
     assert_eq!(client.get("/").await?.status, 200, "the old connections go on");
 
-    say("ACL SETUSER agw >second")?;
-    mount(gateway.folder(), 3, "second")?;
+    say("ACL SETUSER agw >planted-second")?;
+    mount(gateway.folder(), 3, "planted-second")?;
     gateway.wait_for_revision(2).await?;
-    say("ACL SETUSER agw <first")?;
+    say("ACL SETUSER agw <planted-first")?;
     say("CLIENT KILL TYPE normal SKIPME yes")?;
     let asked = async {
         while client.get("/").await?.status != 200 {

@@ -35,7 +35,7 @@ struct Canaries {
 impl Canaries {
     /// Odd ones are wrong: the server has another password for their account.
     fn password(number: usize) -> String {
-        format!("canary-{number:02}-Vx9kQ")
+        format!("planted-{number:02}-Vx9kQ")
     }
 
     fn hear(&mut self, what: &str, text: &str) {
@@ -70,7 +70,7 @@ async fn none_of_64_secrets_is_in_anything_that_the_gateway_says_or_a_guest_can_
     ask_everything(&gateway, &mut canaries).await?;
 
     // Other passwords, of which one is wrong, and documents that are refused.
-    for (file, secret) in [("0.secret", "canary-rotated-a"), ("26.secret", "canary-rotated-b")] {
+    for (file, secret) in [("0.secret", "planted-rotated-a"), ("26.secret", "planted-rotated-b")] {
         canaries.values.push(secret.to_owned());
         gateway.replace(file, secret)?;
     }

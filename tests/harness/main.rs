@@ -3,4 +3,5 @@
 mod bench;
 mod fault_proxy;
 mod http;
+mod planted;
 mod redis_server;

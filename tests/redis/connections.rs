@@ -100,20 +100,20 @@ async fn a_stalled_server_costs_the_deadline_and_then_almost_nothing() -> Result
 
 #[tokio::test]
 async fn a_wrong_password_is_auth_and_is_never_shown() -> Result<()> {
-    let options = RedisOptions { password: Some("right-password".to_owned()), ..RedisOptions::default() };
+    let options = RedisOptions { password: Some("planted-right".to_owned()), ..RedisOptions::default() };
     let redis = RedisServer::start_with(options)?;
     let document = RateLimits::new(redis.url()).resource("password: { file: password }").yaml();
     let admin = ["--admin", "127.0.0.1:0"];
 
-    let wrong = Gateway::start_with(&document, &[("password", b"wrong-password")], &admin)?;
+    let wrong = Gateway::start_with(&document, &[("password", b"planted-wrong")], &admin)?;
     expect(&mut Client::new(wrong.address()?), 200, 503).await?;
     expect_outcome(&wrong, "auth", 2.0)?;
     for path in ["/metrics", "/v1/config", "/v1/resources", "/v1/plugins"] {
-        assert!(!wrong.ask_admin(path)?.text().contains("wrong-password"), "{path} shows the password");
+        assert!(!wrong.ask_admin(path)?.text().contains("planted-wrong"), "{path} shows the password");
     }
-    assert!(!wrong.output().contains("wrong-password"), "the log shows the password");
+    assert!(!wrong.output().contains("planted-wrong"), "the log shows the password");
 
-    let right = Gateway::start_with(&document, &[("password", b"right-password\n")], &admin)?;
+    let right = Gateway::start_with(&document, &[("password", b"planted-right\n")], &admin)?;
     expect(&mut Client::new(right.address()?), 200, 200).await
 }
 

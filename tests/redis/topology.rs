@@ -51,19 +51,19 @@ async fn a_failover_by_sentinels_is_followed_with_one_sentinel_down_and_one_sile
 
 #[tokio::test]
 async fn sentinels_with_a_password_are_asked_with_it_and_a_wrong_one_is_said() -> Result<()> {
-    let redis = RedisSentinels::start(Some("hunter2"))?;
+    let redis = RedisSentinels::start(Some("planted-2"))?;
     let document = RateLimits::at(redis.place(", password: { file: password }")).yaml();
     let start = |password: &[u8]| {
         Gateway::start_with(&document, &[("password", password)], &["--admin", "127.0.0.1:0"])
     };
-    let gateway = start(b"hunter2")?;
+    let gateway = start(b"planted-2")?;
     expect(&mut Client::new(gateway.address()?), 200, 200).await?;
-    let wrong = start(b"hunter3")?;
+    let wrong = start(b"planted-3")?;
     expect(&mut Client::new(wrong.address()?), 200, 503).await?;
     expect_outcome(&wrong, "auth", 2.0)?;
     let resources = wrong.ask_admin("/v1/resources")?.text();
     ensure!(resources.contains("\"sentinels\""), "{resources}");
-    ensure!(!resources.contains("hunter"), "{resources}");
+    ensure!(!resources.contains("planted-"), "{resources}");
     Ok(())
 }
 

@@ -10,7 +10,7 @@ const GRANTS: &str = "statements:\n  find: 'SELECT id FROM users WHERE token = ?
 
 const TABLES: &str = "CREATE TABLE users (id int, token text); CREATE TABLE events (n serial, what text)";
 
-const SECRETS: [(&str, &str); 2] = [("secret", Mariadb::PASSWORD), ("secret-wrong", "hunter2")];
+const SECRETS: [(&str, &str); 2] = [("secret", Mariadb::PASSWORD), ("secret-wrong", "planted-2")];
 
 fn resource(port: u16, fields: &str) -> String {
     format!("type: mysql\nurl: mysql://localhost:{port}/app\n{fields}\n{GRANTS}")
@@ -66,7 +66,7 @@ fn the_lines_make_an_account_that_may_do_what_it_needs_and_no_more() -> Result<(
         ]
     );
 
-    let lines = said.lines("least").join(" ").replace("'agw'", "'least'").replace("PASSWORD", "hunter2");
+    let lines = said.lines("least").join(" ").replace("'agw'", "'least'").replace("PASSWORD", "planted-2");
     server.sql(&lines)?;
     place.write(&resource(server.port(), "username: least\npassword: { file: secret-wrong }"))?;
     let said = place.test()?;

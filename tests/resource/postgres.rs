@@ -16,7 +16,7 @@ fn resource(port: u16, fields: &str) -> String {
     format!("type: postgres\nurl: postgres://localhost:{port}/postgres\n{fields}\n{GRANTS}")
 }
 
-const SECRETS: [(&str, &str); 2] = [("secret", Postgres::PASSWORD), ("secret-wrong", "hunter2")];
+const SECRETS: [(&str, &str); 2] = [("secret", Postgres::PASSWORD), ("secret-wrong", "planted-2")];
 
 #[test]
 fn a_server_that_is_away_or_refuses_the_login_is_an_error() -> Result<()> {
@@ -87,8 +87,8 @@ fn the_lines_make_a_role_that_may_do_what_it_needs_and_no_more() -> Result<()> {
         ]
     );
 
-    let lines = said.lines("least").join(" ").replace("\"agw\"", "least").replace("PASSWORD", "hunter2");
-    server.sql(&lines.replacen("LOGIN hunter2", "LOGIN PASSWORD", 1))?;
+    let lines = said.lines("least").join(" ").replace("\"agw\"", "least").replace("PASSWORD", "planted-2");
+    server.sql(&lines.replacen("LOGIN planted-2", "LOGIN PASSWORD", 1))?;
     place.write(&resource(server.port(), "username: least\npassword: { file: secret-wrong }"))?;
     let said = place.test()?;
     assert_eq!(said.code, Some(0), "{}", said.text);

@@ -22,9 +22,9 @@ fn a_server_that_is_away_refuses_or_swallows_the_login_is_an_error() -> Result<(
     assert_eq!(said.code, Some(1));
     assert!(said.word("error").starts_with("no connection: the server cannot be reached: "), "{}", said.text);
 
-    let options = RedisOptions { password: Some("hunter2".to_owned()), ..RedisOptions::default() };
+    let options = RedisOptions { password: Some("planted-2".to_owned()), ..RedisOptions::default() };
     let server = RedisServer::start_with(options)?;
-    let place = Place::new(&resource(&server, "password: { file: secret }"), &[("secret", "hunter3")])?;
+    let place = Place::new(&resource(&server, "password: { file: secret }"), &[("secret", "planted-3")])?;
     let said = place.test()?;
     assert_eq!(said.code, Some(1));
     assert_eq!(said.word("error"), "no connection: the server refused the login (WRONGPASS)");
@@ -34,7 +34,7 @@ fn a_server_that_is_away_refuses_or_swallows_the_login_is_an_error() -> Result<(
 #[test]
 fn the_default_user_may_too_much_and_the_line_makes_one_that_may_not() -> Result<()> {
     let server = RedisServer::start()?;
-    let place = Place::new(&resource(&server, ""), &[("secret", "hunter2")])?;
+    let place = Place::new(&resource(&server, ""), &[("secret", "planted-2")])?;
     let said = place.test()?;
     said.assert_reached();
     assert_eq!((said.code, said.word("user"), said.word("role")), (Some(0), "default", "primary"));
@@ -45,7 +45,7 @@ fn the_default_user_may_too_much_and_the_line_makes_one_that_may_not() -> Result
     assert!(excess.iter().any(|line| line.starts_with("channels &* ")), "{excess:#?}");
 
     // The line as an operator would paste it, with a password.
-    let least = said.lines("least").remove(0).replace("PASSWORD", "hunter2");
+    let least = said.lines("least").remove(0).replace("PASSWORD", "planted-2");
     let mut connection = server.connection()?;
     let mut command = redis::cmd("ACL");
     for word in least.split(' ').skip(1) {

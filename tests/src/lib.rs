@@ -16,6 +16,7 @@ pub mod load;
 pub mod mariadb;
 pub mod metrics;
 pub mod nginx;
+pub mod planted;
 pub mod port;
 pub mod postgres;
 pub mod process;

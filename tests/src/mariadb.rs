@@ -64,7 +64,7 @@ pub struct Mariadb {
 
 impl Mariadb {
     /// Of the account `agw`.
-    pub const PASSWORD: &'static str = "correct horse";
+    pub const PASSWORD: &'static str = "planted-correct horse";
 
     /// # Errors
     /// When the server's programs are missing, or the server does not get ready.

@@ -48,7 +48,7 @@ pub struct Postgres {
 
 impl Postgres {
     /// Of the role `agw`.
-    pub const PASSWORD: &'static str = "correct horse";
+    pub const PASSWORD: &'static str = "planted-correct horse";
 
     /// # Errors
     /// When the server's programs are missing, or the server does not get ready.

@@ -3,17 +3,21 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::planted;
+
 /// How long after a process' end its last lines may take to be read. Longer only if a child of it holds the pipes.
 const LAST_LINES_WITHIN: Duration = Duration::from_secs(5);
 /// Lines of output that are kept; older ones are dropped.
 const LINES_MAX: usize = 100_000;
+/// Lines with a secret that are kept: one is enough to fail.
+const LEAKS_MAX: usize = 10;
 /// Lines that a failing test shows of each process.
 const LINES_SHOWN: usize = 60;
 
@@ -38,6 +42,8 @@ pub struct Process {
 struct Output {
     lines: Mutex<Vec<String>>,
     arrived: Condvar,
+    /// What of them has a secret, also of lines that are not kept. Bounded by [`LEAKS_MAX`].
+    leaks: Mutex<Vec<String>>,
     /// Pipes that have not ended.
     open: AtomicUsize,
 }
@@ -70,6 +76,16 @@ impl Process {
     /// Everything it has printed so far, stdout and stderr together.
     pub fn output(&self) -> String {
         self.output.lock().join("\n")
+    }
+
+    /// Kills it, waits for its last lines, and gives what of all its output has a [secret](planted::find).
+    pub fn leaks(&mut self) -> Vec<String> {
+        self.kill();
+        let end = Instant::now() + LAST_LINES_WITHIN;
+        while self.output.open.load(Ordering::Acquire) > 0 && Instant::now() < end {
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.output.leaks.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits for a line that `find` accepts, old ones included, and returns what it made of it.
@@ -196,6 +212,12 @@ impl Output {
             let mut lines = self.lock();
             if lines.len() >= LINES_MAX {
                 lines.drain(..LINES_MAX / 2);
+            }
+            if let Some(leak) = planted::find(&text) {
+                let mut leaks = self.leaks.lock().unwrap_or_else(PoisonError::into_inner);
+                if leaks.len() < LEAKS_MAX {
+                    leaks.push(leak);
+                }
             }
             lines.push(text);
             drop(lines);

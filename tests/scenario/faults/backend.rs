@@ -19,7 +19,7 @@ pub(super) enum Kind {
 
 pub(super) const KINDS: [Kind; 3] = [Kind::Redis, Kind::Postgres, Kind::Mariadb];
 
-pub(super) const PASSWORD: &str = "correct horse";
+pub(super) const PASSWORD: &str = "planted-correct horse";
 
 /// A server of its own, which speaks TLS as well.
 pub(super) enum Backend {
@@ -122,7 +122,7 @@ impl Backend {
 
     /// The account has another password, or its own again.
     pub(super) fn set_password(&mut self, right: bool) -> Result<()> {
-        let password = if right { self.password() } else { "another one" };
+        let password = if right { self.password() } else { "planted-another one" };
         match self {
             Backend::Redis { .. } => {
                 self.say(&["ACL", "SETUSER", "agw", "resetpass", &format!(">{password}")])

@@ -13,7 +13,7 @@ pub(super) struct Servers {
 
 impl Servers {
     /// Of both, at the start.
-    pub(super) const FIRST_PASSWORD: &str = "first";
+    pub(super) const FIRST_PASSWORD: &str = "planted-first";
 
     pub(super) fn start() -> Result<Self> {
         let (redis, postgres) = (RedisServer::start()?, Postgres::start()?);
@@ -43,7 +43,7 @@ impl Servers {
 
     /// The server takes only the newest password from here on.
     pub(super) fn forget_redis(&mut self) -> Result<()> {
-        let newest = format!("password-{}", self.rotations);
+        let newest = format!("planted-{}", self.rotations);
         if let Some(old) = self.old.replace(newest) {
             self.user(&[&format!("<{old}")])?;
         }
@@ -59,7 +59,7 @@ impl Servers {
 
     fn next(&mut self) -> String {
         self.rotations += 1;
-        format!("password-{}", self.rotations)
+        format!("planted-{}", self.rotations)
     }
 
     fn user(&self, words: &[&str]) -> Result<()> {
