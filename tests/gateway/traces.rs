@@ -12,8 +12,8 @@ use anyhow::{Context, Result, ensure};
 use http::StatusCode;
 
 const OPTIONS: [&str; 4] = ["--admin", "127.0.0.1:0", "--workers", "1"];
-const SECRET: &str = "canary-redis-Vx9kQ";
-const HEADER_SECRET: &str = "Bearer canary-otlp-Vx9kQ";
+const SECRET: &str = "planted-redis-Vx9kQ";
+const HEADER_SECRET: &str = "Bearer planted-otlp-Vx9kQ";
 const API_KEY: &str = "canary-api-key-Vx9kQ";
 /// SHA-256 of it: the parameter of the statement.
 const API_KEY_HASH: &str = "02f5246cce484f6d071c9a2b919c6fbb940f3b8d72779c77874fa73429b1654f";
@@ -89,7 +89,7 @@ fn assert_no_secret(collector: &Collector, redis: &RedisServer) {
     let bodies = bodies.concat();
     let text = String::from_utf8_lossy(&bodies);
     assert!(text.contains("find_api_key"), "the search finds what is there");
-    for planted in ["canary", "WHERE", API_KEY_HASH, &redis.address()] {
+    for planted in ["canary", "planted", "WHERE", API_KEY_HASH, &redis.address()] {
         assert!(!text.contains(planted), "{planted}: {text:?}");
     }
 }
@@ -157,7 +157,7 @@ async fn a_request_and_its_calls_are_one_trace_and_no_secret_is_in_it() -> Resul
     assert_eq!(requests[0].headers["authorization"], HEADER_SECRET, "the collector itself needs it");
     assert_eq!(requests[0].headers["content-type"], "application/x-protobuf");
     assert_no_secret(&collector, &redis);
-    assert!(!gateway.output().contains("canary-otlp") && !gateway.output().contains("canary-redis"));
+    assert!(!gateway.output().contains("planted-otlp") && !gateway.output().contains("planted-redis"));
     assert!(count(&gateway, "exported")? >= 4.0);
     Ok(())
 }
