@@ -176,12 +176,17 @@ async fn what_a_statement_leaves_in_a_session_nobody_finds() {
 #[tokio::test]
 async fn an_account_that_could_cheat_does_not_serve_read_only_grants() {
     let server = Arc::new(Mutex::new(Server::start().unwrap()));
-    server.lock().unwrap().sql(
-        "CREATE USER f@'%' IDENTIFIED BY 'correct horse'; GRANT FILE ON *.* TO f@'%'; GRANT ALL ON app.* TO f@'%'; \
-         CREATE ROLE files; GRANT FILE ON *.* TO files; CREATE USER r@'%' IDENTIFIED BY 'correct horse'; \
+    server
+        .lock()
+        .unwrap()
+        .sql(&format!(
+            "CREATE USER f@'%' IDENTIFIED BY '{0}'; GRANT FILE ON *.* TO f@'%'; GRANT ALL ON app.* TO f@'%'; \
+         CREATE ROLE files; GRANT FILE ON *.* TO files; CREATE USER r@'%' IDENTIFIED BY '{0}'; \
          GRANT SELECT ON app.* TO r@'%'; GRANT files TO r@'%'; SET DEFAULT ROLE files FOR r@'%'; \
-         CREATE USER all_of_it@'%' IDENTIFIED BY 'correct horse'; GRANT ALL ON *.* TO all_of_it@'%'",
-    ).unwrap();
+         CREATE USER all_of_it@'%' IDENTIFIED BY '{0}'; GRANT ALL ON *.* TO all_of_it@'%'",
+            Server::PASSWORD
+        ))
+        .unwrap();
     for (user, right) in [("f", "FILE ON *.*"), ("r", "FILE ON *.*"), ("all_of_it", "ALL PRIVILEGES ON *.*")]
     {
         let world = World::on(Arc::clone(&server), &format!("username: {user}\n{READ_ONLY}"));

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use agw_config::Plugin;
 use agw_telemetry::Metrics;
 use agw_wasm::{Access, HostOptions, PluginHost, VmPools};
 use bytes::Bytes;
@@ -57,6 +58,29 @@ fn the_second_load_takes_the_compiled_code() {
     assert_eq!(load(&dir, &module), "from the cache");
     assert_eq!(load(&dir, &saying("another")), "another");
     assert_eq!(files(&dir).len(), 2);
+}
+
+#[test]
+fn a_module_that_a_plugin_has_is_not_compiled_again_for_another_configuration() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("cache");
+    let module = saying("once");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let options =
+        HostOptions { engine: engine(), cache_dir: Some(dir.clone()), metrics: Arc::new(Metrics::new()) };
+    let host = PluginHost::new(options).unwrap();
+    let load = |configuration: &str| {
+        let config = Plugin { configuration: configuration.into(), ..plugin() };
+        runtime.block_on(host.load(Arc::new(config), module.clone(), Access::empty("p"))).unwrap()
+    };
+    let before = load("a limit");
+    fs::remove_file(&files(&dir)[0]).unwrap();
+    let after = load("another limit");
+    assert_eq!(files(&dir), Vec::<PathBuf>::new(), "it was compiled again");
+    // The control: once nobody has it, it is.
+    drop((before, after));
+    load("another limit");
+    assert_eq!(files(&dir).len(), 1);
 }
 
 #[test]
