@@ -8,19 +8,21 @@
 //! not been taken, the future does not go on. Most bodies are small, though, and there at once: those pass the filters
 //! before there is a future.
 
-use std::cell::{Cell, RefCell};
-use std::fmt;
+mod driven;
+
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use agw_wasm::{Stream, Verdict};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
 
+pub(crate) use self::driven::Driven;
+use self::driven::Slot;
 use super::BodyError;
 use crate::chain::BodyFilter;
 
@@ -49,16 +51,6 @@ pub(crate) enum Direction {
     Response,
 }
 
-/// Runs until the body is over.
-type Driver = Pin<Box<dyn Future<Output = Result<(), BodyError>>>>;
-
-/// A body that is being driven through filters.
-pub(crate) struct Driven {
-    slot: Rc<Slot>,
-    /// `None` once it has returned.
-    driver: Option<Driver>,
-}
-
 /// What the chain lets out first.
 #[derive(Debug)]
 pub(crate) enum First {
@@ -66,13 +58,6 @@ pub(crate) enum First {
     Whole(Bytes),
     /// Its beginning is there: all of it is to be streamed.
     Part(Driven),
-}
-
-#[derive(Default)]
-struct Slot {
-    frame: RefCell<Option<Frame<Bytes>>>,
-    /// The frame is the body's last.
-    last: Cell<bool>,
 }
 
 /// Drives `source` through `filters`, in their order, until they let something out, or the body ends. A filter may hold
@@ -95,69 +80,6 @@ where
     match drive.at_once().await? {
         Some(bytes) => Ok(First::Whole(bytes)),
         None => drive.boxed().first().await,
-    }
-}
-
-// === impl Driven ===
-
-impl Driven {
-    /// As [`http_body::Body::poll_frame`].
-    pub(crate) fn poll_next(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match self.poll_filled(cx) {
-            Poll::Ready(Ok(true)) => Poll::Ready(self.slot.frame.borrow_mut().take().map(Ok)),
-            Poll::Ready(Ok(false)) => Poll::Ready(None),
-            Poll::Ready(Err(error)) => Poll::Ready(Some(Err(error))),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-
-    /// Whether there is nothing more to come.
-    pub(crate) fn is_end(&self) -> bool {
-        self.slot.frame.borrow().is_none() && (self.slot.last.get() || self.driver.is_none())
-    }
-
-    /// Waits until the chain lets something out, or ends.
-    async fn first(mut self) -> Result<First, BodyError> {
-        let filled = poll_fn(|cx| self.poll_filled(cx)).await?;
-        if !filled {
-            return Ok(First::Whole(Bytes::new()));
-        }
-        if !self.slot.last.get() {
-            return Ok(First::Part(self));
-        }
-        let frame = self.slot.frame.borrow_mut().take();
-        match frame.map(Frame::into_data) {
-            Some(Ok(bytes)) => Ok(First::Whole(bytes)),
-            Some(Err(trailers)) => {
-                *self.slot.frame.borrow_mut() = Some(trailers);
-                Ok(First::Part(self))
-            }
-            None => Ok(First::Whole(Bytes::new())),
-        }
-    }
-
-    /// Drives on until the slot is filled (true) or the body is over (false).
-    fn poll_filled(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, BodyError>> {
-        if self.slot.frame.borrow().is_some() {
-            return Poll::Ready(Ok(true));
-        }
-        let Some(driver) = &mut self.driver else { return Poll::Ready(Ok(false)) };
-        if let Poll::Ready(result) = driver.as_mut().poll(cx) {
-            self.driver = None;
-            result?;
-            let filled = self.slot.frame.borrow().is_some();
-            return Poll::Ready(Ok(filled));
-        }
-        if self.slot.frame.borrow().is_some() { Poll::Ready(Ok(true)) } else { Poll::Pending }
-    }
-}
-
-impl fmt::Debug for Driven {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Driven").field("end", &self.is_end()).finish_non_exhaustive()
     }
 }
 
@@ -367,35 +289,20 @@ impl<F: BodyFilter, S: Pieces> Drive<F, S> {
                 Direction::Response => state.response_trailers.clone(),
             }
         };
-        self.put(Frame::trailers(trailers.unwrap_or_default()), true).await;
+        self.slot.put(Frame::trailers(trailers.unwrap_or_default()), true).await;
     }
 
     async fn emit(&self, data: Bytes, end: bool) {
         if !data.is_empty() {
-            self.put(Frame::data(data), end).await;
+            self.slot.put(Frame::data(data), end).await;
         }
-    }
-
-    /// Waits until the slot is free. No waker is needed: whoever frees it is also who polls this future.
-    async fn put(&self, frame: Frame<Bytes>, last: bool) {
-        let mut frame = Some(frame);
-        poll_fn(|_| {
-            let mut slot = self.slot.frame.borrow_mut();
-            if slot.is_some() {
-                return Poll::Pending;
-            }
-            *slot = frame.take();
-            self.slot.last.set(last);
-            Poll::Ready(())
-        })
-        .await;
     }
 }
 
 impl<F: BodyFilter + 'static, S: Pieces + 'static> Drive<F, S> {
     /// To be pulled.
     fn boxed(self) -> Driven {
-        Driven { slot: Rc::clone(&self.slot), driver: Some(Box::pin(self.run())) }
+        Driven::new(Rc::clone(&self.slot), Box::pin(self.run()))
     }
 }
 
