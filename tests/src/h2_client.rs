@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::hpack;
+use crate::{hpack, planted};
 
 /// What a connection begins with.
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -217,13 +217,14 @@ impl H2Client {
     /// The next frame; `None` once the server has closed.
     ///
     /// # Errors
-    /// When nothing comes in time.
+    /// When nothing comes in time, or the frame has a [secret](crate::planted) of the test.
     ///
     /// # Cancel safety
     /// Safe.
     pub async fn frame(&mut self) -> Result<Option<Frame>> {
         loop {
             if let Some(frame) = self.buffered() {
+                planted::check(&frame.payload)?;
                 return Ok(Some(frame));
             }
             let read = timeout(FRAME_WITHIN, self.stream.read_buf(&mut self.buffer)).await;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -118,9 +118,7 @@ impl Client {
         };
         let reply: Reply = timeout(ANSWER_WITHIN, answer).await.context("no whole answer in a minute")??;
         for said in reply.headers.values().map(HeaderValue::as_bytes).chain([&reply.body[..]]) {
-            if let Some(leak) = planted::find(&String::from_utf8_lossy(said)) {
-                bail!("the answer has a secret of the test: {leak:?}");
-            }
+            planted::check(said)?;
         }
         Ok(reply)
     }

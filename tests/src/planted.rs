@@ -2,9 +2,11 @@
 //!
 //! Every password of the harness and of the suites begins with [`MARKER`]; private keys, which cannot, are
 //! [noted](note) when they are made. The harness looks for both in every line that a gateway prints, in every answer
-//! that [`Client`](crate::Client) gets, and in the admin pages of every gateway at its end.
+//! that [`Client`](crate::Client) gets and every frame that [`H2Client`](crate::H2Client) does, and in the admin pages of every gateway at its end.
 
 use std::sync::{PoisonError, RwLock};
+
+use anyhow::{Result, bail};
 
 /// What every password of a test begins with. Nothing else has it.
 pub const MARKER: &str = "planted-";
@@ -20,6 +22,17 @@ static NOTED: RwLock<Vec<String>> = RwLock::new(Vec::new());
 pub fn note(pem: &str) {
     if let Some(line) = pem.lines().nth(1) {
         NOTED.write().unwrap_or_else(PoisonError::into_inner).push(line.to_owned());
+    }
+}
+
+/// Looks for a secret in a part of an answer.
+///
+/// # Errors
+/// When there is one.
+pub(crate) fn check(answer: &[u8]) -> Result<()> {
+    match find(&String::from_utf8_lossy(answer)) {
+        Some(leak) => bail!("the answer has a secret of the test: {leak:?}"),
+        None => Ok(()),
     }
 }
 
