@@ -52,8 +52,9 @@ pub struct StreamState {
     /// The response's head has gone downstream with these: changes to it have no effect any more, nor has a local
     /// reply.
     response_sent: Option<SentHeaders>,
-    /// Who waits for the stream to be interrupted.
-    waiting: Option<Waker>,
+    /// The tasks that wait for the stream to be interrupted: the exchange's own, and those of the connections upstream
+    /// that have pulled its body, one for each try. Each is in it once.
+    waiting: Vec<Waker>,
 }
 
 /// A request's head, pseudo headers apart.
@@ -173,7 +174,7 @@ impl Stream {
             route_stale: false,
             request_sent: None,
             response_sent: None,
-            waiting: None,
+            waiting: Vec::new(),
         };
         Arc::new(Stream { state: Mutex::new(state) })
     }
@@ -205,20 +206,19 @@ impl Stream {
     /// Returns once a filter has answered the stream locally or reset it, from whatever callback.
     ///
     /// # Cancel safety
-    /// Safe. One task waits at a time.
+    /// Safe. Any number of tasks may wait.
     pub async fn interrupted(&self) {
         poll_fn(|cx| self.poll_interrupted(cx)).await;
     }
 
-    /// The same, to be polled: the task that polled last is woken.
+    /// The same, to be polled. Every task that has polled is woken.
     pub fn poll_interrupted(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.state.lock();
         if state.is_interrupted() {
             return Poll::Ready(());
         }
-        match &mut state.waiting {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
+        if !state.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            state.waiting.push(cx.waker().clone());
         }
         Poll::Pending
     }
@@ -269,9 +269,7 @@ impl StreamState {
     }
 
     fn wake(&mut self) {
-        if let Some(waker) = self.waiting.take() {
-            waker.wake();
-        }
+        self.waiting.drain(..).for_each(Waker::wake);
     }
 }
 

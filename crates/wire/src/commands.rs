@@ -35,7 +35,7 @@ impl RedisCommands {
         protobuf::put_uint(&mut self.bytes, SCRIPT_KEYS, keys.into());
     }
 
-    /// The last command's next argument.
+    /// The last command's next argument; of no command, if none has begun.
     pub fn arg(&mut self, arg: &[u8]) {
         protobuf::put_bytes(&mut self.bytes, ARGS, arg);
     }

@@ -103,6 +103,21 @@ fn close_stream_resets_without_an_answer() {
 }
 
 #[test]
+fn every_task_that_waits_learns_that_the_stream_is_interrupted() {
+    in_worker(async |_| {
+        let stream = stream();
+        // The exchange waits for its answer, and a connection upstream for more of the body.
+        let waiting = [stream.clone(), stream.clone()]
+            .map(|stream| tokio::task::spawn_local(async move { stream.interrupted().await }));
+        tokio::task::yield_now().await;
+        stream.reset();
+        for task in waiting {
+            timeout(Duration::from_secs(1), task).await.unwrap().unwrap();
+        }
+    });
+}
+
+#[test]
 fn a_callback_that_resumes_and_pauses_goes_on() {
     in_worker(async |worker| {
         let guest = Guest::new()
