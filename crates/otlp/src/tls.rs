@@ -17,6 +17,9 @@ pub enum TlsError {
     /// The CA's PEM.
     #[error("tracing.tls.ca cannot be used; write the PEM of one or more certificates")]
     Authorities(#[source] Cause),
+    /// There is no certificate in it.
+    #[error("tracing.tls.ca has no certificate; write the PEM of one or more certificates")]
+    NoAuthority,
     /// The client's certificate and key.
     #[error(
         "tracing.tls: the client's certificate and key cannot be used together; write a chain and its own key"
@@ -41,6 +44,9 @@ impl ClientTls {
         for certificate in certificates(&tls.ca_pem).map_err(TlsError::Authorities)? {
             roots.add(certificate).map_err(|error| TlsError::Authorities(error.into()))?;
         }
+        if roots.is_empty() {
+            return Err(TlsError::NoAuthority);
+        }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -64,4 +70,21 @@ impl ClientTls {
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Cause> {
     CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use agw_config::Tls;
+
+    use super::*;
+
+    #[test]
+    fn a_ca_without_a_certificate_is_refused_and_not_found_out_by_each_handshake() {
+        for ca in ["", "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n"] {
+            let tls = Tls { ca_pem: ca.into(), server_name: None, client: None };
+            let path = "/v1/traces".to_owned();
+            let endpoint = TraceEndpoint { host: "collector".to_owned(), port: 4318, path, tls: Some(tls) };
+            assert!(matches!(ClientTls::new(&endpoint), Err(TlsError::NoAuthority)), "{ca:?}");
+        }
+    }
 }
